@@ -1,0 +1,204 @@
+"""From a folder of radiographs to a manifest: which images there are, of whom, showing what, and in which split.
+
+The layout is that of the Kaggle data set: `train/`, `val/` and `test/`, each with one folder for each class. A folder
+that holds the class folders themselves is taken for a `train/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pneumo_core.errors import DatasetError, ImageError
+from pneumo_core.images import IMAGE_ENDINGS, read_bytes, verify_image
+from pneumo_core.layout import FoundImage, few, find_root, list_images, readable
+
+COLUMNS = {
+    "path": "str",
+    "label": "int64",
+    "subtype": "str",
+    "group": "str",
+    "split": "str",
+    "content_hash": "str",
+    "width_px": "int64",
+    "height_px": "int64",
+    "mode": "str",
+    "bytes": "int64",
+}
+"""The manifest's columns and their types; `Dataset` says what they hold."""
+
+_LISTED_FILES = 10
+_PNEUMONIA_NAME = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
+_NORMAL_NAME = re.compile(r"(NORMAL2-IM|IM)-(\d+)-", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A folder of radiographs, indexed.
+
+    Attributes:
+        root: the folder that paths are relative to.
+        class_names: names of the class folders, negative first.
+        manifest: one row for each image, sorted by path, with the columns
+            `path` (relative to `root`, with `/`), `label` (0 negative, 1 positive),
+            `subtype` (`bacteria` or `virus` where the name of a positive image says so, else its class name in lower
+            case, so `normal` for NORMAL), `group` (the patient, as far as known; no group may be divided between
+            training and scoring), `split` (`train`, `val` or `test`), `content_hash` (SHA-256 of the file, hex),
+            `width_px`, `height_px`, `mode` (as stored in the file, by Pillow's names), `bytes` (size of the file).
+        skipped: files left out because they cannot be used as images, each with its reason.
+        notes: sentences that the user should read: what was ignored or assumed.
+        digest: SHA-256 (hex) over the (path, content hash, label) of all images. The place of the root and the order
+            in which the file system lists files do not enter.
+    """
+
+    root: Path
+    class_names: tuple[str, str]
+    manifest: pd.DataFrame
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+
+
+def index_dataset(
+    directory: Path, *, class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"), skip_unreadable: bool = False
+) -> Dataset:
+    """Lists, hashes and fully decodes every image under a folder, so that a bad file is found before any training.
+
+    Images belong to one group if their names give the same patient (see `patient_of`) or if they are byte-identical.
+    An image whose name gives no patient is a group of its own.
+
+    Args:
+        directory: the data set's root, or a folder that `find_root` finds it in.
+        class_names: names of the class folders, negative first.
+        skip_unreadable: leave files out that cannot be used as images, instead of refusing the folder.
+
+    Raises:
+        DatasetError: if there is no such folder, it cannot be read, it is laid out differently, one class has no
+            images in `train/`, or (unless skipped) files cannot be used as images.
+    """
+    root = find_root(directory, class_names=class_names)
+    notes: list[str] = []
+    with readable(directory):
+        found = list_images(root, class_names, notes)
+    rows, skipped = _examine(root, found, class_names)
+    if skipped and not skip_unreadable:
+        raise _unreadable(root, skipped)
+    manifest = _manifest(rows)
+    _require_both_classes(root, manifest, class_names)
+    return Dataset(root, class_names, manifest, tuple(skipped), (*notes, *_patient_notes(manifest)), _digest(manifest))
+
+
+def patient_of(path: str) -> str | None:
+    """Returns the patient that the name of a file gives, or None.
+
+    `person1949_bacteria_4880.jpeg` gives `bacteria-1949`, `IM-0115-0001.jpeg` gives `IM-0115`. Bacteria, virus and the
+    two families of normal images (`IM`, `NORMAL2-IM`) count their patients apart, so equal numbers mean nothing there.
+    """
+    name = path.rpartition("/")[2]
+    if match := _PNEUMONIA_NAME.match(name):
+        return f"{match[2].lower()}-{match[1]}"
+    if match := _NORMAL_NAME.match(name):
+        return f"{match[1].upper()}-{match[2]}"
+    return None
+
+
+def _examine(
+    root: Path, found: Sequence[FoundImage], class_names: tuple[str, str]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Reads every image once, on all processors; returns the rows, and the reasons against unusable files."""
+
+    def row_or_reason(image: FoundImage) -> dict[str, Any] | str:
+        try:
+            return _row(root, image, class_names)
+        except ImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(row_or_reason, found))
+    return [r for r in results if not isinstance(r, str)], [r for r in results if isinstance(r, str)]
+
+
+def _row(root: Path, image: FoundImage, class_names: tuple[str, str]) -> dict[str, Any]:
+    if not _is_utf8(image.path):
+        raise ImageError(f"{image.path!r}: expected a name in UTF-8, got other bytes. Rename the file.")
+    data = read_bytes(root / image.path, name=image.path)
+    header = verify_image(data, name=image.path)
+    pathogen = _PNEUMONIA_NAME.match(image.path.rpartition("/")[2])
+    return {
+        **dataclasses.asdict(image),
+        "subtype": pathogen[2].lower() if pathogen and image.label else class_names[image.label].lower(),
+        "group": patient_of(image.path) or image.path,
+        "content_hash": hashlib.sha256(data).hexdigest(),
+        **dataclasses.asdict(header),
+        "bytes": len(data),
+    }
+
+
+def _is_utf8(text: str) -> bool:
+    return text.encode(errors="replace").decode() == text
+
+
+def _manifest(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    manifest["group"] = _join_groups(list(manifest["group"]), list(manifest["content_hash"]))
+    return manifest.astype(COLUMNS)
+
+
+def _join_groups(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    """Joins groups that share a file (union-find); a joined group bears the smallest of its names."""
+    parent = {group: group for group in groups}
+
+    def top(group: str) -> str:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    first_with: dict[str, str] = {}
+    for group, content in zip(groups, hashes, strict=True):
+        smaller, larger = sorted((top(group), top(first_with.setdefault(content, group))))
+        parent[larger] = smaller
+    return [top(group) for group in groups]
+
+
+def _digest(manifest: pd.DataFrame) -> str:
+    rows = zip(manifest["path"], manifest["content_hash"], manifest["label"], strict=True)
+    lines = "".join(f"{path}\0{content}\0{label}\n" for path, content, label in rows)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _patient_notes(manifest: pd.DataFrame) -> Iterator[str]:
+    if unnamed := sum(patient_of(path) is None for path in manifest["path"]):
+        of = f"{unnamed} of {len(manifest)}"
+        yield f"{of} file names give no patient number; each of these images is treated as its own patient."
+    in_test = manifest["split"] == "test"
+    if shared := set(manifest["group"][in_test]) & set(manifest["group"][~in_test]):
+        yield f"Patients with images both in test/ and outside it, which flatters test scores: {few(sorted(shared))}."
+
+
+def _require_both_classes(root: Path, manifest: pd.DataFrame, class_names: tuple[str, str]) -> None:
+    labels = manifest["label"][manifest["split"] == "train"]
+    counts = {name: int((labels == label).sum()) for label, name in enumerate(class_names)}
+    if not all(counts.values()):
+        folder = root / "train" if (root / "train").is_dir() else root
+        found = " and ".join(f"{count} of {name}" for name, count in counts.items())
+        raise DatasetError(
+            f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) of both classes, found {found}. "
+            "Add the missing ones, or name other class folders with --classes NEGATIVE,POSITIVE."
+        )
+
+
+def _unreadable(root: Path, reasons: Sequence[str]) -> DatasetError:
+    shown = list(reasons[:_LISTED_FILES])
+    if len(reasons) > len(shown):
+        shown.append(f"and {len(reasons) - len(shown)} more")
+    problem = f"{root}: expected whole images, found {len(reasons)} files that cannot be used as such."
+    do = "Replace or remove them, or leave them out with --skip-unreadable:"
+    return DatasetError("\n  ".join([f"{problem} {do}", *shown]))

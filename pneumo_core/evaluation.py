@@ -1,0 +1,103 @@
+"""Scores and what is computed from them.
+
+A scored set of images is one table, a row for each image: path, group, subtype, label (0 or 1), probability (of the
+positive class). Every metric comes from such a table and from nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sk
+
+from pneumo_core.errors import PneumoError
+
+SCORE_COLUMNS = ("path", "group", "subtype", "label", "probability")
+
+METRIC_NAMES = (
+    "roc_auc",
+    "pr_auc",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "brier",
+    "loss",
+)
+"""What `compute_metrics` returns, in this order. Lower is better for `brier` and `loss` alone."""
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def score_table(manifest: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
+    """Joins images and their probabilities.
+
+    Args:
+        manifest: rows with the columns path, group, subtype and label.
+        probabilities: (N,) in [0, 1], in the order of the rows.
+    """
+    table = manifest[["path", "group", "subtype", "label"]].reset_index(drop=True)
+    return table.assign(probability=np.asarray(probabilities, dtype=np.float64))
+
+
+def compute_metrics(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) -> dict[str, float]:
+    """Computes every metric of a score table.
+
+    Args:
+        scores: as made by `score_table`, with both classes.
+        threshold: images with at least this probability are called positive.
+
+    Returns:
+        `METRIC_NAMES` → value. `ppv` (`npv`) is NaN where nothing was called positive (negative). `pr_auc` is average
+        precision, `loss` binary cross-entropy in nats.
+
+    Raises:
+        PneumoError: if a probability is not a number in [0, 1], or a class is missing.
+    """
+    labels, probabilities = _columns(scores)
+    called = (probabilities >= threshold).astype(int)
+    return {
+        "roc_auc": float(sk.roc_auc_score(labels, probabilities)),
+        "pr_auc": float(sk.average_precision_score(labels, probabilities)),
+        "accuracy": float(sk.accuracy_score(labels, called)),
+        "balanced_accuracy": float(sk.balanced_accuracy_score(labels, called)),
+        "f1": float(sk.f1_score(labels, called, zero_division=0)),
+        "sensitivity": float(sk.recall_score(labels, called, pos_label=1)),
+        "specificity": float(sk.recall_score(labels, called, pos_label=0)),
+        "ppv": float(sk.precision_score(labels, called, pos_label=1, zero_division=np.nan)),
+        "npv": float(sk.precision_score(labels, called, pos_label=0, zero_division=np.nan)),
+        "brier": float(sk.brier_score_loss(labels, probabilities)),
+        "loss": float(sk.log_loss(labels, probabilities, labels=[0, 1])),
+    }
+
+
+def confusion_counts(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) -> np.ndarray:
+    """Returns (2, 2) counts: rows true negative and positive class, columns called negative and positive."""
+    labels, probabilities = _columns(scores)
+    return np.asarray(sk.confusion_matrix(labels, probabilities >= threshold, labels=[0, 1]))
+
+
+def text_report(scores: pd.DataFrame, class_names: tuple[str, str], threshold: float = DEFAULT_THRESHOLD) -> str:
+    """Returns scikit-learn's classification report and the confusion matrix as text."""
+    labels, probabilities = _columns(scores)
+    report = sk.classification_report(
+        labels, probabilities >= threshold, labels=[0, 1], target_names=list(class_names), digits=4, zero_division=0
+    )
+    counts = pd.DataFrame(
+        confusion_counts(scores, threshold),
+        index=[f"true {name}" for name in class_names],
+        columns=[f"called {name}" for name in class_names],
+    )
+    return f"{len(labels)} images, threshold {threshold:g}\n\n{report}\n{counts.to_string()}\n"
+
+
+def _columns(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    labels, probabilities = scores["label"].to_numpy(), scores["probability"].to_numpy()
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise PneumoError("scores: expected probabilities from 0 to 1, got values outside or not numbers.")
+    if set(np.unique(labels)) != {0, 1}:
+        raise PneumoError(f"scores: expected images of both classes, got labels {sorted(set(labels.tolist()))}.")
+    return labels, probabilities

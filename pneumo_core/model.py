@@ -1,0 +1,113 @@
+"""The head, and the trainee: suffix and head together, everything of a model that a trial trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumo_core.backbone import BackboneWeights, apply_suffix
+from pneumo_core.config import TrialConfig
+from pneumo_core.seeds import derive
+
+
+def build_trainee(config: TrialConfig, weights: BackboneWeights, activation_shape: tuple[int, ...]) -> keras.Model:
+    """Returns the model from prefix activations (N, *activation_shape) to logits (N, 1) of the positive class.
+
+    The feature scaling layer, if any, still has to learn its statistics: see `standardize_features`.
+    """
+    activations = keras.Input(activation_shape, name="activations")
+    features = apply_suffix(config, weights, activations)
+    return keras.Model(activations, _head(config, features), name="trainee")
+
+
+def standardize_features(trainee: keras.Model, activations: np.ndarray) -> None:
+    """Gives the feature scaling layer the mean and variance of each channel over the training images.
+
+    Channels that (nearly) never fire would be blown up by their tiny deviation; they get at least a thousandth of the
+    median channel's variance instead.
+
+    Args:
+        trainee: with freshly initialized weights; nothing happens if it has no such layer.
+        activations: (N, *activation_shape) of the training images, not augmented.
+
+    Side effects:
+        Sets the layer's statistics in place.
+    """
+    scaling = next((layer for layer in trainee.layers if layer.name == "standardize"), None)
+    if scaling is None:
+        return
+    features = keras.Model(trainee.input, scaling.input)
+    mean, variance = _channel_moments(features, activations)
+    positive = variance[variance > 0]
+    floor = 1e-3 * float(np.median(positive)) if len(positive) else 1.0
+    scaling.moving_mean.assign(mean)
+    scaling.moving_variance.assign(np.maximum(variance, floor))
+
+
+def trained_weights(trainee: keras.Model) -> dict[str, np.ndarray]:
+    """Returns a copy of all variables that a training may have changed or measured, by path; frozen layers left out."""
+    return {
+        variable.path: variable.numpy().copy()
+        for layer in trainee.layers
+        if not _is_frozen(layer)
+        for variable in layer.weights
+    }
+
+
+def restore_weights(trainee: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Sets variables as returned by `trained_weights`.
+
+    Side effects:
+        Changes the model in place.
+    """
+    for variable in trainee.weights:
+        if variable.path in arrays:
+            variable.assign(arrays[variable.path])
+
+
+def _head(config: TrialConfig, features: Any) -> Any:
+    if config.feature_scaling == "standardize":
+        features = _standardize_layer()(features)
+    x = keras.layers.Flatten(name="flatten")(features)
+    x = _dense_block(config, x, "head", config.head_units, config.dropout)
+    if config.second_head_units:
+        x = _dense_block(config, x, "second_head", config.second_head_units, config.second_dropout)
+    return keras.layers.Dense(1, kernel_initializer=_initializer(config, "logit"), name="logit")(x)
+
+
+def _standardize_layer() -> keras.layers.Layer:
+    """A frozen BatchNormalization is (x - mean) / sqrt(variance) with statistics that are saved like any weight.
+
+    Keras' own `Normalization` keeps its statistics outside of the weights that a training copies and restores.
+    """
+    return keras.layers.BatchNormalization(
+        center=False, scale=False, epsilon=1e-12, trainable=False, name="standardize"
+    )
+
+
+def _dense_block(config: TrialConfig, x: Any, name: str, units: int, rate: float) -> Any:
+    x = keras.layers.Dense(units, activation="relu", kernel_initializer=_initializer(config, name), name=name)(x)
+    if config.batch_normalization:
+        x = keras.layers.BatchNormalization(name=f"{name}_normalization")(x)
+    return keras.layers.Dropout(rate, seed=0, name=f"{name}_dropout")(x)
+
+
+def _initializer(config: TrialConfig, layer: str) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(seed=derive(config.seed, f"initialize/{layer}"))
+
+
+def _is_frozen(layer: keras.layers.Layer) -> bool:
+    return layer.name.startswith("block") and not layer.trainable
+
+
+def _channel_moments(features: keras.Model, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance over images and positions, accumulated in float64, batch by batch."""
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    for start in range(0, len(activations), 64):
+        batch = np.asarray(features(activations[start : start + 64], training=False), dtype=np.float64)
+        batch = batch.reshape(-1, batch.shape[-1])
+        count, total, squares = count + len(batch), total + batch.sum(0), squares + np.square(batch).sum(0)
+    mean = total / count
+    return mean.astype(np.float32), np.maximum(squares / count - np.square(mean), 0).astype(np.float32)

@@ -1,0 +1,140 @@
+"""Figures for people. Each function returns a matplotlib figure that nothing else holds on to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+
+from pneumo_core.evaluation import confusion_counts
+from pneumo_core.seeds import generator
+from pneumo_core.training import EpochMetrics
+
+# Okabe & Ito's colours can be told apart with any colour vision: https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#7F7F7F"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG.
+
+    Side effects:
+        Writes the file.
+    """
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def plot_samples(
+    pixels: np.ndarray, manifest: pd.DataFrame, class_names: tuple[str, str], *, seed: int = 0, columns: int = 6
+) -> Figure:
+    """Draws a grid of random images, one row for each class.
+
+    Args:
+        pixels: (N, H, W, 1), 0 to 255, in the order of the manifest's rows.
+        manifest: columns label and subtype.
+        class_names: of label 0 and label 1.
+        seed: of the choice.
+        columns: images a class.
+    """
+    figure = Figure(figsize=(2.0 * columns, 4.6), layout="constrained")
+    axes = figure.subplots(2, columns)
+    for label, name in enumerate(class_names):
+        rows = np.flatnonzero(manifest["label"].to_numpy() == label)
+        chosen = generator(seed, "samples", label).permutation(rows)[:columns]
+        for column in range(columns):
+            axis = axes[label, column]
+            axis.set_axis_off()
+            if column < len(chosen):
+                axis.imshow(pixels[chosen[column], :, :, 0], cmap="gray", vmin=0, vmax=255)
+                subtype = manifest["subtype"].iloc[chosen[column]]
+                axis.set_title(name if subtype in ("", name.lower()) else f"{name} ({subtype})", fontsize=8)
+    figure.suptitle(f"Random images as the model sees them, {pixels.shape[2]} × {pixels.shape[1]} px")
+    return figure
+
+
+def plot_history(history: Sequence[EpochMetrics], best_epoch: int) -> Figure:
+    """Draws loss, accuracy and validation ROC AUC over the epochs; a dotted line marks the epoch that counts."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    loss, accuracy, auc = figure.subplots(1, 3)
+    epochs = np.arange(1, len(history) + 1)
+    for axis, name in ((loss, "loss"), (accuracy, "accuracy")):
+        axis.plot(epochs, [row[name] for row in history], "o-", ms=3, color=BLUE, label="training")
+        axis.plot(epochs, [row[f"val_{name}"] for row in history], "s-", ms=3, color=ORANGE, label="validation")
+        axis.legend()
+    loss.set_ylabel("cross-entropy (nats)")
+    accuracy.set_ylabel("accuracy at 0.5")
+    auc.plot(epochs, [row["val_roc_auc"] for row in history], "s-", ms=3, color=ORANGE)
+    auc.set_ylabel("validation ROC AUC")
+    for axis in (loss, accuracy, auc):
+        axis.axvline(best_epoch + 1, color=GRAY, ls=":")
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"Training history; the weights of epoch {best_epoch + 1} (lowest validation loss) were kept")
+    return figure
+
+
+def plot_roc(scores: pd.DataFrame) -> Figure:
+    """Draws the ROC curve of a score table."""
+    figure, axis = _square("Receiver operating characteristic")
+    false_alarms, sensitivity, _ = sk.roc_curve(scores["label"], scores["probability"])
+    auc = sk.roc_auc_score(scores["label"], scores["probability"])
+    axis.plot(false_alarms, sensitivity, color=BLUE, label=f"AUC {auc:.3f}")
+    axis.plot([0, 1], [0, 1], ":", color=GRAY, label="chance")
+    axis.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axis.legend(loc="lower right")
+    return figure
+
+
+def plot_precision_recall(scores: pd.DataFrame) -> Figure:
+    """Draws the precision-recall curve of a score table."""
+    figure, axis = _square("Precision and recall")
+    precision, recall, _ = sk.precision_recall_curve(scores["label"], scores["probability"])
+    area = sk.average_precision_score(scores["label"], scores["probability"])
+    axis.step(recall, precision, where="post", color=BLUE, label=f"average precision {area:.3f}")
+    axis.axhline(scores["label"].mean(), ls=":", color=GRAY, label="prevalence")
+    axis.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)")
+    axis.legend(loc="lower left")
+    return figure
+
+
+def plot_confusion(scores: pd.DataFrame, class_names: tuple[str, str], threshold: float) -> Figure:
+    """Draws the confusion matrix of a score table at a threshold, with counts and the share of each true class."""
+    counts = confusion_counts(scores, threshold)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(2, 2):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        text = f"{counts[row, column]}\n{share[row, column]:.1%}"
+        axis.text(column, row, text, ha="center", va="center", color=colour)
+    axis.set_xticks([0, 1], class_names)
+    axis.set_yticks([0, 1], class_names, rotation=90, va="center")
+    axis.set(xlabel="called", ylabel="true", title=f"Confusion matrix at threshold {threshold:g}")
+    return figure
+
+
+def plot_calibration(scores: pd.DataFrame, bins: int = 10) -> Figure:
+    """Draws observed against predicted frequency in equally filled bins, above the histogram of probabilities."""
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    curve, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
+    observed, predicted = calibration_curve(scores["label"], scores["probability"], n_bins=bins, strategy="quantile")
+    curve.plot([0, 1], [0, 1], ":", color=GRAY, label="perfect")
+    curve.plot(predicted, observed, "o-", ms=4, color=BLUE, label=f"{len(observed)} bins of equal size")
+    curve.set(ylabel="observed frequency", title="Calibration", xlim=(0, 1), ylim=(0, 1))
+    curve.legend(loc="upper left")
+    histogram.hist(scores["probability"], bins=20, range=(0, 1), color=BLUE)
+    histogram.set(xlabel="predicted probability", ylabel="images")
+    return figure
+
+
+def _square(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    axis.set(title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure, axis

@@ -1,0 +1,29 @@
+"""Where a result comes from: commit, package versions, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pillow")
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that results depend on, by name."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def git_commit() -> str:
+    """Returns the commit this program runs from, with `-dirty` for uncommitted changes; `unknown` outside a checkout.
+
+    Installed from a wheel the program has no commit; then the version of the package stands for it.
+    """
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return f"version {metadata.version('pneumo-tune')}"
+    return done.stdout.strip()

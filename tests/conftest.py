@@ -1,0 +1,18 @@
+"""What tests of several modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real radiographs (`chest_xray/`, `originals/`); tests that need it are skipped where it is not."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("PNEUMO_REAL_DATA", default))
+    if not (folder / "chest_xray" / "train").is_dir():
+        pytest.skip("no real radiographs here: set PNEUMO_REAL_DATA to the folder that holds chest_xray/")
+    return folder

@@ -1,0 +1,161 @@
+"""Training learns, restores its best epoch, repeats itself exactly, and stops at numbers that are none."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_class_weight
+
+from pneumo_core.activations import compiled
+from pneumo_core.backbone import build_prefix, load_backbone_weights
+from pneumo_core.config import TrialConfig
+from pneumo_core.errors import DivergedError
+from pneumo_core.model import build_trainee, trained_weights
+from pneumo_core.training import Examples, TrainingOutcome, TrainingStep, class_weights, predict_logits, sigmoid, train
+
+RANDOM = load_backbone_weights("random", 0)
+CONFIG = TrialConfig(head_units=16, batch_size=16, epochs=6, patience=0, feature_scaling="none", learning_rate=3e-3)
+
+
+def _examples(count: int, seed: int) -> Examples:
+    """512 features, of which ten carry a noisy hint of the label."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(count) < 0.7).astype(np.int64)
+    features = rng.normal(size=(count, 512)).astype(np.float32)
+    features[:, :10] += labels[:, None] * 1.2
+    return Examples(features, labels)
+
+
+TRAINING, VALIDATION = _examples(160, 1), _examples(80, 2)
+
+
+def _train(config: TrialConfig) -> tuple[TrainingOutcome, dict[str, np.ndarray]]:
+    trainee = build_trainee(config, RANDOM, (512,))
+    outcome = train(config, trainee, TRAINING, VALIDATION)
+    return outcome, trained_weights(trainee)
+
+
+def test_training_learns() -> None:
+    """The validation AUC rises well above chance and the loss falls."""
+    outcome, _ = _train(CONFIG)
+    assert outcome.history[outcome.best_epoch]["val_roc_auc"] > 0.8
+    assert outcome.history[-1]["loss"] < outcome.history[0]["loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_the_same_configuration_gives_the_same_bits(optimizer: str) -> None:
+    """Weights and probabilities of two runs agree exactly, dropout and shuffling included."""
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, epochs=2, weight_decay=1e-3)
+    (first, first_weights), (second, second_weights) = _train(config), _train(config)
+    np.testing.assert_array_equal(first.validation_probabilities, second.validation_probabilities)
+    for path, array in first_weights.items():
+        np.testing.assert_array_equal(array, second_weights[path])
+
+
+def test_another_seed_gives_another_training() -> None:
+    """The seed is used."""
+    first, second = (_train(dataclasses.replace(CONFIG, epochs=1, seed=seed))[0] for seed in (0, 1))
+    assert not np.array_equal(first.validation_probabilities, second.validation_probabilities)
+
+
+def test_best_epochs_weights_and_scores_are_those_returned() -> None:
+    """Monitored is the plain validation loss; weights and probabilities are of its lowest epoch."""
+    config = dataclasses.replace(CONFIG, learning_rate=0.03, epochs=8, label_smoothing=0.1, class_weighting="balanced")
+    trainee = build_trainee(config, RANDOM, (512,))
+    outcome = train(config, trainee, TRAINING, VALIDATION)
+    losses = [metrics["val_loss"] for metrics in outcome.history]
+    assert outcome.best_epoch == int(np.argmin(losses)) < 7
+    assert log_loss(VALIDATION.labels, outcome.validation_probabilities) == pytest.approx(min(losses), rel=1e-9)
+    restored = sigmoid(predict_logits(trainee, VALIDATION.inputs))
+    np.testing.assert_array_equal(restored, outcome.validation_probabilities)
+
+
+def test_early_stopping_ends_training() -> None:
+    """With a learning rate that overfits at once, `patience` epochs follow the best one."""
+    outcome, _ = _train(dataclasses.replace(CONFIG, learning_rate=0.05, epochs=50, patience=3))
+    assert len(outcome.history) == outcome.best_epoch + 1 + 3
+
+
+def test_a_diverging_training_names_epoch_and_likely_cause() -> None:
+    """A loss that is not a number ends the trial with a sentence, not with a score."""
+    inputs = TRAINING.inputs.copy()
+    inputs[5] = np.nan
+    broken = Examples(inputs, TRAINING.labels)
+    with pytest.raises(DivergedError, match=r"loss became nan in epoch 1; the likely cause is a learning rate"):
+        train(CONFIG, build_trainee(CONFIG, RANDOM, (512,)), broken, VALIDATION)
+
+
+@pytest.mark.parametrize("weighting", ["none", "balanced", "sqrt"])
+def test_class_weights_are_scikit_learns(weighting: str) -> None:
+    """`balanced` is the usual n / (2 n_class), `sqrt` its root, `none` nothing."""
+    labels = np.array([0] * 20 + [1] * 60)
+    balanced = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    expected = {"none": np.ones(2), "balanced": balanced, "sqrt": np.sqrt(balanced)}[weighting]
+    np.testing.assert_allclose(class_weights(weighting, labels), expected, rtol=1e-6)
+
+
+def test_training_without_dropout_works() -> None:
+    """A rate of 0, which Keras builds without a random state, is an ordinary setting."""
+    outcome, _ = _train(dataclasses.replace(CONFIG, dropout=0.0, epochs=1))
+    assert len(outcome.history) == 1
+
+
+def test_class_weighting_and_smoothing_change_what_is_learned() -> None:
+    """Weights pull probabilities towards the rare class; both settings reach the loss."""
+    plain, weighted, smoothed = (
+        _train(dataclasses.replace(CONFIG, epochs=3, **change))[0].validation_probabilities.mean()
+        for change in ({}, {"class_weighting": "balanced"}, {"label_smoothing": 0.4})
+    )
+    assert weighted < plain - 0.02
+    assert smoothed != plain
+
+
+def test_dropout_draws_depend_on_epoch_and_step_alone() -> None:
+    """A step repeated with its key gives the same loss; another step of the same epoch another one."""
+    config = dataclasses.replace(CONFIG, dropout=0.5, learning_rate=1e-9)
+    step = TrainingStep(config, build_trainee(config, RANDOM, (512,)))
+    weights = np.ones(160, dtype=np.float32)
+    keys = ((0, 3), (0, 3), (0, 4), (1, 3))
+    losses = [float(step(TRAINING.inputs, TRAINING.labels, weights, *key)[0]) for key in keys]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert len({round(loss, 4) for loss in losses}) == 3
+
+
+def test_unfrozen_convolutions_learn_at_their_own_rate() -> None:
+    """The backbone moves by the given fraction of the head's rate, frozen layers not at all."""
+    config = TrialConfig(
+        weights="random", image_size=32, unfrozen_layers=1, pooling="average", head_units=8, optimizer="sgd",
+        learning_rate=0.1, backbone_lr_fraction=1e-6, epochs=1,
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 1)).astype(np.float32)
+    activations = np.asarray(compiled(build_prefix(config, RANDOM))(pixels))
+    examples = Examples(activations, np.arange(16) % 2)
+    moved = []
+    for fraction in (1e-6, 0.5):
+        changed = dataclasses.replace(config, backbone_lr_fraction=fraction)
+        trainee = build_trainee(changed, RANDOM, activations.shape[1:])
+        train(changed, trainee, examples, examples)
+        kernels = {name: trainee.get_layer(name).get_weights()[0] for name in ("block5_conv2", "block5_conv3")}
+        np.testing.assert_array_equal(kernels["block5_conv2"], RANDOM.arrays["block5_conv2"][0])
+        moved.append(np.abs(kernels["block5_conv3"] - RANDOM.arrays["block5_conv3"][0]).max())
+    assert 0 < moved[0] < moved[1] / 100
+
+
+def test_live_augmentation_trains_through_the_prefix_and_repeats_itself() -> None:
+    """Distorted pixels go through the prefix in every step, in the same way for the same seed."""
+    config = TrialConfig(
+        weights="random", image_size=32, augmentation="notebook", head_units=4, epochs=2, batch_size=8,
+        feature_scaling="none", pixel_scaling="unit",
+    )  # fmt: skip
+    prefix = build_prefix(config, RANDOM)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 1)).astype(np.uint8)
+    labels = np.arange(20) % 2
+    validation = Examples(np.asarray(compiled(prefix)(pixels.astype(np.float32))), labels)
+    outcomes = []
+    for augmentation in ("notebook", "notebook", "mild"):
+        changed = dataclasses.replace(config, augmentation=augmentation)
+        trainee = build_trainee(changed, RANDOM, validation.inputs.shape[1:])
+        outcomes.append(train(changed, trainee, Examples(pixels, labels, compiled(prefix)), validation))
+    np.testing.assert_array_equal(outcomes[0].validation_probabilities, outcomes[1].validation_probabilities)
+    assert not np.array_equal(outcomes[0].validation_probabilities, outcomes[2].validation_probabilities)

@@ -1,0 +1,307 @@
+"""The command `tune`: parses, calls, prints. Whatever takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumo_core.errors import ConfigError, PneumoError
+from search_spaces.errors import SpaceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuning.store import Store
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose errors are one clear line, with the exit code that belongs to them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (PneumoError, SpaceError) as error:
+            print(f"tune: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            print("tune: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Fetch or make data sets.")
+spaces_app = typer.Typer(help="List, show and check search spaces.")
+app.add_typer(data_app, name="data")
+app.add_typer(spaces_app, name="spaces")
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar="TUNE_STORE", help="Folder of studies, MLflow database and artifacts.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
+
+
+@app.callback()
+def tune() -> None:
+    """Tune chest X-ray classifiers: search spaces, trials in MLflow, leaderboards."""
+
+
+@app.command()
+def run(
+    space: Annotated[str, typer.Option(help="A shipped space (see `tune spaces`) or a YAML file.")],
+    data: Annotated[
+        str, typer.Option(help="`kaggle` (downloads), `demo` (synthetic radiographs), or a folder.")
+    ] = "kaggle",
+    study: Annotated[str | None, typer.Option(help="Name of the study; chosen for you if left out.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
+    time: Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h, 1h30m.")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="tpe, random, grid, bayesian or hyperband.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting for all trials; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every training.")] = None,
+    classes: Annotated[str, typer.Option(help="Folder names of the negative and the positive class.")] = (
+        "NORMAL,PNEUMONIA"
+    ),
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave unreadable images out instead of refusing the data.")
+    ] = False,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
+    ] = 0,
+    store: StoreOption = Path("mlruns"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; train nothing.")] = (
+        False
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Search a space: train one configuration after another and log each to MLflow.
+
+    Example: tune run --space vgg16 --data ~/chest_xray --trials 20 --set weights=random --set image_size=64
+    """
+    from tuning.launch import StudySettings, launch_study, plan_study
+    from tuning.spaces import open_space, parse_overrides
+
+    searched = open_space(space, parse_overrides(overrides or []))
+    settings = StudySettings(
+        space=searched.replace(trials=trials, algorithm=algorithm, seed=seed),
+        data=data,
+        store=_open_store(store),
+        name=study,
+        tracking_uri=tracking_uri,
+        time_limit_s=None if time is None else parse_duration(time),
+        class_names=parse_classes(classes),
+        skip_unreadable=skip_unreadable,
+        threads=threads,
+    )
+    if dry_run:
+        _print_plan(plan_study(settings), as_json)
+        return
+    from tuning.progress import ProgressView
+
+    console = _console(stderr=True)
+    result = launch_study(settings, ProgressView(console), tell=lambda text: console.print(text, highlight=False))
+    if as_json:
+        _print_json(result.summary())
+    else:
+        _print_leaderboard(result.record, None)
+    if result.record.best() is None:
+        print("tune: no trial completed; see the reasons above.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
+    """List the studies of a store, oldest first."""
+    from tuning.leaderboard import studies_rows, studies_table
+
+    rows = studies_rows(_open_store(store))
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        _console().print(studies_table(rows))
+    else:
+        print(f"no study in {_open_store(store).root} yet; start one with `tune run`.", file=sys.stderr)
+
+
+@app.command()
+def leaderboard(
+    study: StudyArgument,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.")] = None,
+    store: StoreOption = Path("mlruns"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show the trials of a study, best first."""
+    from tuning.leaderboard import leaderboard_rows, load_record
+
+    record = load_record(_open_store(store), study)
+    if as_json:
+        _print_json(leaderboard_rows(record)[:top])
+    else:
+        _print_leaderboard(record, top)
+
+
+@app.command()
+def ui(
+    study: Annotated[str | None, typer.Argument(help="Also print the address of this study's comparison.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+    store: StoreOption = Path("mlruns"),
+) -> None:
+    """Open the MLflow UI over a store, on this machine only, until Ctrl-C."""
+    from tuning.leaderboard import load_record
+    from tuning.ui import compare_url, serve_ui
+
+    opened = _open_store(store)
+    record = load_record(opened, study) if study else None
+
+    def ready(base_url: str) -> None:
+        print(f"MLflow UI: {base_url} (Ctrl-C ends it)", flush=True)
+        if record:
+            print(f"{record.started.study}: {compare_url(base_url, record)}", flush=True)
+
+    raise typer.Exit(serve_ui(opened, host, port, ready))
+
+
+@spaces_app.callback(invoke_without_command=True)
+def list_spaces(ctx: typer.Context) -> None:
+    """List the shipped search spaces."""
+    if ctx.invoked_subcommand is None:
+        from tuning.spaces import spaces_table
+
+        _console().print(spaces_table())
+
+
+@spaces_app.command("show")
+def show_space(
+    name: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")], as_json: JsonOption = False
+) -> None:
+    """Print a space as it is written."""
+    from search_spaces import find_space
+    from tuning.spaces import open_space
+
+    space = open_space(name)
+    if as_json:
+        _print_json(space.model_dump(mode="json"))
+    else:
+        print(find_space(name).read_text(encoding="utf-8"), end="")
+
+
+@spaces_app.command("check")
+def check_space(file: Annotated[str, typer.Argument(help="A YAML file or a shipped space.")]) -> None:
+    """Check a space and list everything that is wrong with it."""
+    from tuning.spaces import open_space
+
+    space = open_space(file)
+    size = space.size()
+    extent = "endless" if size is None else f"{size:,}"
+    print(f"{file}: fine; {len(space.parameters)} searched parameters, {extent} configurations.")
+
+
+@data_app.command("fetch")
+def fetch_data() -> None:
+    """Download the Kaggle chest X-ray data set and print where it lies."""
+    from pneumo_core.download import fetch_kaggle
+    from pneumo_core.layout import find_root
+
+    print(find_root(fetch_kaggle()))
+
+
+@data_app.command("demo")
+def make_demo_data(
+    directory: Annotated[Path | None, typer.Argument(help="New folder; in the store if left out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds make equal images.")] = 0,
+    patients: Annotated[int, typer.Option(min=1, help="How many patients are drawn.")] = 200,
+    store: StoreOption = Path("mlruns"),
+) -> None:
+    """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie."""
+    from pneumo_core.phantom_set import write_phantoms
+    from tuning.data_sources import demo_data
+
+    print(
+        demo_data(_open_store(store)) if directory is None else write_phantoms(directory, seed=seed, patients=patients)
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean.
+
+    Raises:
+        ConfigError: if the text means no duration.
+    """
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    if not match or not any(match.groups()):
+        raise ConfigError(f"--time {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return hours * 3600.0 + minutes * 60.0 + seconds
+
+
+def parse_classes(text: str) -> tuple[str, str]:
+    """Returns the two class names of `NEGATIVE,POSITIVE`.
+
+    Raises:
+        ConfigError: if there are not two different ones.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise ConfigError(f"--classes {text}: expected two folder names, negative class first: NORMAL,PNEUMONIA.")
+    return names[0], names[1]
+
+
+def _open_store(path: Path) -> Store:
+    from tuning.store import Store
+
+    return Store.at(path)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width; tables should not be folded to 80 columns
+    return console
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _print_leaderboard(record: Any, top: int | None) -> None:
+    from tuning.leaderboard import leaderboard_table
+
+    _console().print(leaderboard_table(record, top))
+
+
+def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(plan)
+        return
+    images, goal = plan["data"]["images"], f"{plan['objective']} {plan['direction']}"
+    print(f"space {plan['space']}: {plan['trials']} trials by {plan['algorithm']}, {goal}")
+    print(f"data {plan['data']['root']}: {images['training']} training, {images['validation']} validation images")
+    for name, domain in plan["searched"].items():
+        print(f"  search {name}: " + ", ".join(f"{key} {value}" for key, value in domain.items() if key != "name"))
+    for known in plan["start_with"]:
+        print("  start with " + " ".join(f"{name}={value}" for name, value in known.items()))
+    fixed = {name: value for name, value in plan["config"].items() if name not in plan["searched"]}
+    print("  fixed " + " ".join(f"{name}={value}" for name, value in fixed.items()))
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()

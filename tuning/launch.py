@@ -1,0 +1,187 @@
+"""From what the user asked for to a finished study; what can be refused is refused before the first trial."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from pneumo_core.dataset import Dataset, index_dataset
+from pneumo_core.provenance import git_commit, package_versions
+from pneumo_core.runtime import start_tensorflow, threads_in_use
+from pneumo_core.splits import Split, holdout
+from search_spaces import ChoiceParameter, SearchSpace
+from tuning.data_sources import locate_data
+from tuning.events import StudyStarted
+from tuning.spaces import base_config
+from tuning.store import Store
+
+if TYPE_CHECKING:
+    from tuning.study import Listener, StudyResult
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySettings:
+    """What the user asks for.
+
+    Attributes:
+        space: what is searched, overrides applied.
+        data: `kaggle`, `demo`, or a folder.
+        store: where the study is kept.
+        name: of the study; None to have one chosen.
+        tracking_uri: MLflow's; None for the database in the store.
+        time_limit_s: no trial is started after this many seconds; None for no limit.
+        class_names: folder names of label 0 and label 1.
+        skip_unreadable: leave unreadable images out instead of refusing the data.
+        threads: of one TensorFlow operation; 0 for one a processor.
+    """
+
+    space: SearchSpace
+    data: str
+    store: Store
+    name: str | None = None
+    tracking_uri: str | None = None
+    time_limit_s: float | None = None
+    class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
+    skip_unreadable: bool = False
+    threads: int = 0
+
+
+def plan_study(settings: StudySettings) -> dict[str, Any]:
+    """Returns what a study would do, without TensorFlow, MLflow, or a trace in the store (demo images aside).
+
+    Raises:
+        PneumoError: for whatever the study itself would refuse about space and data.
+    """
+    dataset, split = _load_data(settings)
+    space = settings.space
+    return {
+        "space": space.name,
+        "objective": space.objective,
+        "direction": space.direction,
+        "algorithm": space.algorithm,
+        "trials": min(space.trials, space.size() or space.trials),
+        "seed": space.seed,
+        "searched": {p.name: p.model_dump(mode="json", exclude_none=True) for p in space.parameters},
+        "start_with": [space.complete(known) for known in space.start_with],
+        "config": base_config(space).to_mapping(),
+        "data": {
+            "root": str(dataset.root),
+            "digest": dataset.digest,
+            "images": _image_counts(split),
+            "skipped": list(dataset.skipped),
+        },
+    }
+
+
+def launch_study(
+    settings: StudySettings, progress: Listener | None = None, tell: Callable[[str], None] = lambda text: None
+) -> StudyResult:
+    """Checks everything, then runs the study.
+
+    Args:
+        settings: what the user asks for.
+        progress: a listener that shows what happens (see `tuning.progress`).
+        tell: takes sentences for the user: what is being prepared, what was skipped.
+
+    Raises:
+        PneumoError: before the first trial for bad input, later if the work failed as a whole.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the study is closed first.
+
+    Side effects:
+        Writes the study, its MLflow runs and artifacts.
+    """
+    settings.store.check_writable()
+    if settings.name is not None:
+        settings.store.refuse_taken(settings.name)
+    tell("reading the images")
+    dataset, split = _load_data(settings)
+    for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
+        tell(note)
+    tell("starting TensorFlow")
+    start_tensorflow(settings.threads)
+    from tuning.study import Study
+    from tuning.tracking import Tracker
+    from tuning.trial import TrialData
+
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names)
+    for source, seed in _weight_sources(settings.space):
+        data.backbone_weights(source, seed)
+    folder = settings.store.create_study(settings.name, space=settings.space.name)
+    try:
+        tracker = Tracker(settings.store, folder, settings.tracking_uri)
+        started = _started(settings, dataset, split, folder.name, tracker.uri)
+        study = Study(started, settings.space, data, folder, time_limit_s=settings.time_limit_s)
+        tracker.announce = study.announce
+        study.listeners += [tracker, *([progress] if progress else [])]
+        with _sigterm_interrupts():
+            return study.run()
+    finally:
+        folder.discard_if_empty()
+
+
+def _load_data(settings: StudySettings) -> tuple[Dataset, Split]:
+    root = locate_data(settings.data, settings.store)
+    dataset = index_dataset(root, class_names=settings.class_names, skip_unreadable=settings.skip_unreadable)
+    return dataset, holdout(dataset.manifest)
+
+
+def _image_counts(split: Split) -> dict[str, int]:
+    return {"training": len(split.train), "validation": len(split.validation)}
+
+
+def _weight_sources(space: SearchSpace) -> list[tuple[str, int]]:
+    """All backbone weights that trials may ask for, so that a missing file is found before the first."""
+    base = base_config(space)
+    searched = {p.name: list(p.values) for p in space.parameters if isinstance(p, ChoiceParameter)}
+    sources = searched.get("weights", [base.weights])
+    return [
+        (str(source), int(seed)) for source in sources for seed in searched.get("weights_seed", [base.weights_seed])
+    ]
+
+
+def _started(settings: StudySettings, dataset: Dataset, split: Split, name: str, tracking_uri: str) -> StudyStarted:
+    space = settings.space
+    return StudyStarted(
+        study=name,
+        space=space.name,
+        space_digest=space.digest(),
+        definition=space.model_dump(mode="json"),
+        objective=space.objective,
+        direction=space.direction,
+        algorithm=space.algorithm,
+        trials=space.trials,
+        seed=space.seed,
+        parameters=[parameter.name for parameter in space.parameters],
+        data=settings.data,
+        data_root=str(dataset.root),
+        data_digest=dataset.digest,
+        split_digest=split.digest,
+        class_names=list(dataset.class_names),
+        images=_image_counts(split),
+        commit=git_commit(),
+        versions=package_versions(),
+        threads=threads_in_use(),
+        tracking_uri=tracking_uri,
+    )
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends a study as Ctrl-C does, with its runs closed. Only the main thread may say so to Python."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,131 @@
+"""From a space's name and the user's overrides to a space whose every value `TrialConfig` accepts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from pneumo_core.config import FIELD_NAMES, TrialConfig, value_problem
+from pneumo_core.errors import ConfigError
+from search_spaces import SearchSpace, SpaceError, builtin_spaces, find_space, load_space
+
+OBJECTIVES = tuple(
+    f"val_{name}"
+    for name in (
+        "roc_auc",
+        "pr_auc",
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "sensitivity",
+        "specificity",
+        "ppv",
+        "npv",
+        "brier",
+        "loss",
+    )
+)
+"""Final metrics of a trial: `pneumo_core.evaluation.METRIC_NAMES`, repeated because that module is slow to import."""
+
+_MINIMIZED = ("val_brier", "val_loss")
+_NOT_SEARCHED = ("stop_after",)  # Hyperband's own
+
+
+def open_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
+    """Finds, reads and checks a space, and fixes what the user overrides.
+
+    Args:
+        name_or_path: a shipped space's name, or a YAML file.
+        overrides: `TrialConfig` fields and values; a searched parameter among them is no longer searched.
+
+    Raises:
+        SpaceError: listing all that is wrong with the file.
+        ConfigError: listing all that is wrong with the overrides.
+    """
+    path = find_space(name_or_path)
+    space = load_space(path, check=field_checks())
+    _check_objective(space, path)
+    problems = [
+        f"--set {name}: {problem.split(': ', 1)[1]}"
+        for name, value in (overrides or {}).items()
+        if (problem := _problem(name, value))
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return space.with_fixed(overrides) if overrides else space
+
+
+def base_config(space: SearchSpace) -> TrialConfig:
+    """Returns the configuration that all trials of a space start from: its fixed values over the defaults.
+
+    Raises:
+        ConfigError: if a fixed value is impossible.
+    """
+    return TrialConfig.from_mapping({"seed": space.seed, **space.fixed})
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """Reads `key=value` pairs; values are read as in a space file (`true`, `0.5`, `1e-4`, `random`).
+
+    Raises:
+        ConfigError: if a pair is not one, or a key comes twice.
+    """
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not key or not text.strip():
+            raise ConfigError(f"--set {pair}: expected key=value, for example --set image_size=64.")
+        if key in overrides:
+            raise ConfigError(f"--set {key}: given twice; give it once.")
+        overrides[key] = _parse_value(text.strip())
+    return overrides
+
+
+def spaces_table() -> Table:
+    """Returns the shipped spaces for a terminal."""
+    table = Table()
+    for heading in ("space", "trials", "searches", "description"):
+        table.add_column(heading, overflow="fold")
+    for name in builtin_spaces():
+        space = open_space(name)
+        searched = ", ".join(parameter.name for parameter in space.parameters) or "nothing"
+        table.add_row(name, str(space.trials), searched, space.description)
+    return table
+
+
+def field_checks() -> dict[str, Callable[[object], str | None]]:
+    """Returns for each parameter name a function that says what is wrong with a value, or None."""
+    return {name: functools.partial(_problem, name) for name in FIELD_NAMES if name not in _NOT_SEARCHED}
+
+
+def _problem(name: str, value: object) -> str | None:
+    if name in _NOT_SEARCHED:
+        return f"{name}: is set by Hyperband alone"
+    return value_problem(name, value)
+
+
+def _check_objective(space: SearchSpace, path: Path) -> None:
+    if space.objective not in OBJECTIVES:
+        raise SpaceError([f"{path}: objective: expected one of {', '.join(OBJECTIVES)}; got {space.objective}"])
+    expected = "min" if space.objective in _MINIMIZED else "max"
+    if space.direction != expected:
+        raise SpaceError([f"{path}: direction: {space.objective} is better the {expected}imum; got {space.direction}"])
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 takes 1e-4 for a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value if isinstance(value, (bool, int, float)) else text

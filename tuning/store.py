@@ -1,0 +1,181 @@
+"""The store: where studies, the MLflow database, artifacts and generated data lie. Nothing else knows these paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from pneumo_core.errors import StoreError, StudyError
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder with everything that outlives a command, `./mlruns` by default.
+
+    Attributes:
+        root: absolute path, so that nothing depends on the working directory.
+    """
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path | str) -> Store:
+        """Returns the store at a path, which need not exist yet."""
+        return cls(Path(root).expanduser().resolve())
+
+    @property
+    def database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, a folder for each experiment."""
+        return self.root / "artifacts"
+
+    @property
+    def studies(self) -> Path:
+        """A folder for each study."""
+        return self.root / "studies"
+
+    @property
+    def data(self) -> Path:
+        """Generated data sets."""
+        return self.root / "data"
+
+    def study(self, name: str) -> StudyFolder:
+        """Returns the folder of an existing study.
+
+        Raises:
+            StudyError: if there is none of that name; the message lists those there are.
+        """
+        folder = StudyFolder(self.studies / checked_study_name(name))
+        if not folder.journal.is_file():
+            known = ", ".join(self.study_names()) or "none yet"
+            raise StudyError(f"study {name}: not found in {self.root}; studies there: {known}.")
+        return folder
+
+    def study_names(self) -> list[str]:
+        """Returns the names of all studies, oldest first."""
+        journals = sorted(self.studies.glob("*/journal.jsonl"), key=lambda path: (path.stat().st_ctime, path))
+        return [path.parent.name for path in journals]
+
+    def create_study(self, name: str | None, *, space: str) -> StudyFolder:
+        """Makes the folder of a new study, named `<space>-1`, `-2`, … where no name is given.
+
+        Raises:
+            StudyError: if the name is taken or not one.
+            StoreError: if the store cannot be written.
+
+        Side effects:
+            Creates the folder, which nobody else can then create.
+        """
+        self.check_writable()
+        if name is not None:
+            self.refuse_taken(name)
+            return self._claim(name)
+        number = 1
+        while True:
+            try:
+                return self._claim(f"{space}-{number}")
+            except FileExistsError:
+                number += 1
+
+    def refuse_taken(self, name: str) -> None:
+        """Makes sure that a new study may have the name.
+
+        Raises:
+            StudyError: if the name is taken or not one.
+        """
+        if (self.studies / checked_study_name(name)).exists():
+            raise StudyError(
+                f"study {name}: already exists in {self.root}; choose another name with --study, "
+                "or leave --study out to have one chosen."
+            )
+
+    def check_writable(self) -> None:
+        """Makes sure that files can be created in the store.
+
+        Raises:
+            StoreError: naming the folder and the reason.
+
+        Side effects:
+            Creates the store's folder.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"store {self.root}: cannot be written ({error.strerror or error}); choose another with --store."
+            ) from error
+
+    def _claim(self, name: str) -> StudyFolder:
+        folder = StudyFolder(self.studies / name)
+        folder.root.mkdir(parents=True)
+        return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.root.name
+
+    @property
+    def journal(self) -> Path:
+        """The study's append-only record."""
+        return self.root / "journal.jsonl"
+
+    def staging(self, trial: str) -> Path:
+        """Files of a finished trial on their way to MLflow."""
+        return self.root / "staging" / trial
+
+    def discard_if_empty(self) -> None:
+        """Gives the name back, if the study never began.
+
+        Side effects:
+            Removes the folder unless it holds a journal.
+        """
+        if not self.journal.exists():
+            shutil.rmtree(self.root, ignore_errors=True)
+
+
+def checked_study_name(name: str) -> str:
+    """Returns the name if a study may have it.
+
+    Raises:
+        StudyError: if it could not be a folder's name everywhere.
+    """
+    if not _STUDY_NAME.fullmatch(name):
+        raise StudyError(
+            f"study {name!r}: expected a name of letters, digits, '.', '_' and '-' (at most 80, not starting with "
+            "a sign)."
+        )
+    return name
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that it holds either its old or its new content, whatever happens.
+
+    Side effects:
+        Writes the file, through a neighbour that is then renamed.
+    """
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
+    with neighbour.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    neighbour.replace(path)

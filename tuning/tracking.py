@@ -1,0 +1,277 @@
+"""MLflow runs: a parent run for the study, a child run for each trial, written by the study's process alone.
+
+The only module, next to the model registry's, that knows MLflow. It listens to the study's events; nothing in a
+training knows that it is tracked, and a tracking store that fails never fails a trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pneumo_core.errors import TrackingError
+from tuning.events import (
+    EpochEnded,
+    Event,
+    RunLinked,
+    StudyEnded,
+    StudyStarted,
+    TrialCompleted,
+    TrialFailed,
+    TrialStarted,
+)
+from tuning.record import StudyRecord
+from tuning.store import Store, StudyFolder
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is first imported
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its default blocks 4 minutes a call when a server dies
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_DIGEST_LIMIT = 36
+_TEXT_LIMIT = 5000  # MLflow's ends are 6000 characters for a parameter, 8000 for a tag
+
+
+def embedded_uri(store: Store) -> str:
+    """Returns the tracking URI of the SQLite database in the store."""
+    return f"sqlite:///{store.database}"
+
+
+def prepare_embedded(store: Store) -> None:
+    """Creates or migrates the embedded database, one process at a time, and sets it to write-ahead logging.
+
+    Several processes on a fresh database would otherwise migrate it side by side and fail.
+
+    Raises:
+        TrackingError: if the file is not a database, or belongs to a newer MLflow.
+
+    Side effects:
+        Creates the database and its lock file in the store.
+    """
+    from mlflow import MlflowClient
+
+    with (store.root / ".mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _translated(f"MLflow database {store.database}"):
+            connection = sqlite3.connect(store.database)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+            MlflowClient(embedded_uri(store)).search_experiments(max_results=1)
+
+
+def experiment_of(record: StudyRecord) -> str:
+    """Returns the id of the MLflow experiment that holds a study's runs.
+
+    Raises:
+        TrackingError: if the study has no run, or its tracking store cannot be reached.
+    """
+    from mlflow import MlflowClient
+
+    uri = record.started.tracking_uri
+    with _translated(f"MLflow at {uri}"):
+        return str(MlflowClient(uri).get_run(record.run_id or "").info.experiment_id)
+
+
+class Tracker:
+    """Writes a study to MLflow as it happens.
+
+    Args:
+        store: where an embedded database and the artifacts lie.
+        folder: of the study; finished trials' files are taken from its staging folder.
+        uri: of the tracking store or server; None for the embedded database.
+        warn: takes a sentence for the user when MLflow fails.
+
+    Attributes:
+        uri: as given, or the embedded database's.
+        announce: takes the `RunLinked` events that this tracker makes; to be set before the first event.
+
+    Raises:
+        TrackingError: if the tracking store cannot be reached.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: StudyFolder,
+        uri: str | None,
+        warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    ) -> None:
+        from mlflow import MlflowClient
+
+        if uri is None:
+            prepare_embedded(store)
+        self.uri = uri or embedded_uri(store)
+        self._store, self._folder, self._warn = store, folder, warn
+        self.announce: Callable[[Event], None] = lambda event: None
+        self._embedded = uri is None
+        with _translated(f"MLflow at {self.uri}"):
+            self._client = MlflowClient(self.uri)
+            self._client.search_experiments(max_results=1)
+        self._runs: dict[str, str] = {}
+        self._experiment = ""
+        self._parent_tags: dict[str, str] = {}
+
+    def __call__(self, event: Event, record: StudyRecord) -> None:
+        """Writes one event; if MLflow fails, says so and leaves the trial's files where they are."""
+        try:
+            self._write(event, record)
+        except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
+            self._warn(
+                f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
+                f"unlogged files stay in {self._folder.root / 'staging'}."
+            )
+
+    def _write(self, event: Event, record: StudyRecord) -> None:
+        match event:
+            case StudyStarted():
+                self._start_study(event)
+            case TrialStarted():
+                self._start_trial(event, record)
+            case EpochEnded():
+                self._log_metrics(event.trial, {f"epoch/{k}": v for k, v in event.metrics.items()}, event.epoch + 1)
+            case TrialCompleted():
+                self._complete_trial(event)
+            case TrialFailed():
+                self._client.set_tag(self._runs[event.trial], "pneumo.failure", event.reason[:_TEXT_LIMIT])
+                self._client.set_terminated(self._runs[event.trial], "FAILED")
+            case StudyEnded():
+                self._end_study(event, record)
+
+    def _start_study(self, event: StudyStarted) -> None:
+        self._experiment = self._experiment_id(event.space)
+        self._parent_tags = {
+            "pneumo.study": event.study,
+            "pneumo.space": event.space,
+            "pneumo.space_digest": event.space_digest,
+            "pneumo.data_digest": event.data_digest,
+            "pneumo.split_digest": event.split_digest,
+            "pneumo.git_commit": event.commit,
+            "pneumo.threads": str(event.threads),
+            "pneumo.algorithm": event.algorithm,
+            "mlflow.source.name": "tune run",
+            **{f"pneumo.version.{name}": version for name, version in event.versions.items()},
+        }
+        run = self._client.create_run(
+            self._experiment, run_name=event.study, tags={**self._parent_tags, "pneumo.kind": "study"}
+        )
+        self._link("", run.info.run_id)
+        settings = {
+            "objective": event.objective,
+            "direction": event.direction,
+            "algorithm": event.algorithm,
+            "trials": event.trials,
+            "seed": event.seed,
+            "searched": ", ".join(event.parameters),
+            "data": event.data,
+            **{f"{role}_images": count for role, count in event.images.items()},
+        }
+        self._log_params("", settings)
+        self._log_dataset("", event)
+        self._client.log_dict(run.info.run_id, event.definition, "space.json")
+
+    def _start_trial(self, event: TrialStarted, record: StudyRecord) -> None:
+        tags = {
+            **self._parent_tags,
+            "pneumo.kind": "trial",
+            "pneumo.trial": event.trial,
+            "mlflow.parentRunId": self._runs[""],
+        }
+        run = self._client.create_run(self._experiment, run_name=event.trial, tags=tags)
+        self._link(event.trial, run.info.run_id)
+        self._log_params(event.trial, event.config)
+        self._log_dataset(event.trial, record.started)
+
+    def _complete_trial(self, event: TrialCompleted) -> None:
+        run_id = self._runs[event.trial]
+        metrics = {**event.metrics, "best_epoch": float(event.best_epoch + 1), "duration_s": event.duration_s}
+        self._log_metrics(event.trial, metrics, 0)
+        self._client.set_tag(run_id, "pneumo.weights_digest", event.weights_digest)
+        staging = self._folder.staging(event.trial)
+        self._client.log_artifacts(run_id, str(staging))
+        self._client.set_terminated(run_id, "FINISHED")
+        shutil.rmtree(staging)
+
+    def _end_study(self, event: StudyEnded, record: StudyRecord) -> None:
+        for trial in record.trials.values():
+            if trial.status == "running" and trial.trial in self._runs:
+                self._client.set_terminated(self._runs[trial.trial], "KILLED")
+        parent = self._runs[""]
+        best = record.best()
+        if best is not None:
+            self._log_metrics("", {f"best_{name}": value for name, value in best.metrics.items()}, 0)
+            self._client.set_tag(parent, "pneumo.best_trial", best.trial)
+            self._client.set_tag(parent, "pneumo.best_run", best.run_id or "")
+        self._client.log_artifact(parent, str(self._folder.journal))
+        study_files = self._folder.staging("study")
+        if study_files.is_dir():
+            self._client.log_artifacts(parent, str(study_files))
+            shutil.rmtree(study_files)
+        if event.reason:
+            self._client.set_tag(parent, "pneumo.failure", event.reason[:_TEXT_LIMIT])
+        self._client.set_terminated(parent, _RUN_STATUS[event.status])
+
+    def _experiment_id(self, name: str) -> str:
+        """One experiment a space, so that studies of a space can be compared in one list."""
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        location = (self._store.artifacts / name).as_uri() if self._embedded else None
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def _link(self, trial: str, run_id: str) -> None:
+        self._runs[trial] = run_id
+        self.announce(RunLinked(trial, run_id))
+
+    def _log_params(self, trial: str, values: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name, str(value)[:_TEXT_LIMIT]) for name, value in values.items()]
+        self._client.log_batch(self._runs[trial], params=params)
+
+    def _log_metrics(self, trial: str, values: dict[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, value in values.items() if math.isfinite(value)]
+        self._client.log_batch(self._runs[trial], metrics=metrics)
+
+    def _log_dataset(self, trial: str, study: StudyStarted) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=Path(study.data_root).name,
+            digest=study.data_digest[:_DIGEST_LIMIT],
+            source_type="local",
+            source=json.dumps({"uri": study.data_root}),
+            profile=json.dumps(study.images),
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(self._runs[trial], datasets=[DatasetInput(dataset, tags)])
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
+        raise TrackingError(
+            f"{what}: cannot be used ({_first_line(error)}); check --tracking-uri and --store, or leave "
+            "--tracking-uri out to log to the store's own database."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,161 @@
+"""One trial: a pure function of its configuration and the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo_core import plots
+from pneumo_core.activations import compiled, compute_activations
+from pneumo_core.backbone import BackboneWeights, build_prefix, load_backbone_weights
+from pneumo_core.config import TrialConfig
+from pneumo_core.evaluation import DEFAULT_THRESHOLD, compute_metrics, score_table, text_report
+from pneumo_core.images import read_images
+from pneumo_core.model import build_trainee, standardize_features, trained_weights
+from pneumo_core.training import EpochMetrics, Examples, train
+
+
+class TrialData:
+    """Training and validation images, decoded at most once for each size; never any test image.
+
+    Args:
+        root: folder that the manifests' paths are relative to.
+        training: manifest of the training images.
+        validation: manifest of the validation images.
+        class_names: of label 0 and label 1.
+    """
+
+    def __init__(
+        self, root: Path, training: pd.DataFrame, validation: pd.DataFrame, class_names: tuple[str, str]
+    ) -> None:
+        self.root, self.training, self.validation, self.class_names = root, training, validation, class_names
+        self._pixels: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._weights: dict[tuple[str, int], BackboneWeights] = {}
+
+    def pixels(self, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns training and validation pixels, each (N, size_px, size_px, 1) uint8, in their manifests' order."""
+        if size_px not in self._pixels:
+            self._pixels[size_px] = (
+                read_images(self.root, self.training["path"].tolist(), size_px),
+                read_images(self.root, self.validation["path"].tolist(), size_px),
+            )
+        return self._pixels[size_px]
+
+    def backbone_weights(self, source: str, seed: int) -> BackboneWeights:
+        """Returns backbone weights as `load_backbone_weights` does, read once."""
+        if (source, seed) not in self._weights:
+            self._weights[source, seed] = load_backbone_weights(source, seed)
+        return self._weights[source, seed]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """What a trial leaves behind.
+
+    Attributes:
+        config: as given.
+        metrics: of the validation images at the best epoch, names starting with `val_`.
+        scores: table of the validation images at the best epoch (see `pneumo_core.evaluation`).
+        history: metrics of every epoch.
+        best_epoch: index into `history` of the epoch that counts.
+        weights: what was trained, and what was measured for it, by variable path.
+        weights_digest: SHA-256 of the backbone weights the trial started from.
+        class_names: of label 0 and label 1.
+    """
+
+    config: TrialConfig
+    metrics: dict[str, float]
+    scores: pd.DataFrame
+    history: tuple[EpochMetrics, ...]
+    best_epoch: int
+    weights: dict[str, np.ndarray]
+    weights_digest: str
+    class_names: tuple[str, str]
+
+
+def execute_trial(
+    config: TrialConfig, data: TrialData, on_epoch: Callable[[int, EpochMetrics], None] = lambda epoch, metrics: None
+) -> TrialResult:
+    """Trains and scores one configuration.
+
+    The frozen prefix runs once over all images, unless training images are distorted anew in every epoch.
+
+    Args:
+        config: all that determines the training.
+        data: training and validation images.
+        on_epoch: called after every epoch with its number (from 0) and metrics.
+
+    Raises:
+        DivergedError: if a loss is no longer a finite number.
+        PneumoError: if images or weights cannot be read.
+    """
+    training_pixels, validation_pixels = data.pixels(config.image_size)
+    backbone_weights = data.backbone_weights(config.weights, config.weights_seed)
+    prefix = build_prefix(config, backbone_weights)
+    training_labels = data.training["label"].to_numpy()
+    validation = Examples(compute_activations(prefix, validation_pixels), data.validation["label"].to_numpy())
+    trainee = build_trainee(config, backbone_weights, validation.inputs.shape[1:])
+    if config.augmentation == "none":
+        training = Examples(compute_activations(prefix, training_pixels), training_labels)
+        standardize_features(trainee, training.inputs)
+    else:
+        training = Examples(training_pixels, training_labels, prefix=compiled(prefix))
+        if config.feature_scaling == "standardize":
+            standardize_features(trainee, compute_activations(prefix, training_pixels))
+    outcome = train(config, trainee, training, validation, on_epoch)
+    scores = score_table(data.validation, outcome.validation_probabilities)
+    return TrialResult(
+        config=config,
+        metrics={f"val_{name}": value for name, value in compute_metrics(scores).items()},
+        scores=scores,
+        history=outcome.history,
+        best_epoch=outcome.best_epoch,
+        weights=trained_weights(trainee),
+        weights_digest=backbone_weights.digest,
+        class_names=data.class_names,
+    )
+
+
+def write_trial_files(result: TrialResult, folder: Path) -> None:
+    """Writes configuration, scores, history, report, plots and trained weights.
+
+    Side effects:
+        Creates the folder and the files in it.
+    """
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(result.config.to_mapping(), indent=2) + "\n")
+    result.scores.to_csv(folder / "scores.csv", index=False)
+    history = pd.DataFrame(result.history)
+    history.insert(0, "epoch", np.arange(1, len(history) + 1))
+    history.to_csv(folder / "history.csv", index=False)
+    (folder / "report.txt").write_text(text_report(result.scores, result.class_names))
+    np.savez(folder / "trained_weights.npz", **_npz_names(result.weights))
+    for name, figure in _figures(result).items():
+        plots.save(figure, folder / "plots" / f"{name}.png")
+
+
+def scores_digest(scores: pd.DataFrame) -> str:
+    """Returns the SHA-256 (hex) of a score table, to the last digit."""
+    return hashlib.sha256(scores.to_csv(index=False).encode()).hexdigest()
+
+
+def _npz_names(weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    """`np.savez` makes a file of each key, and unpackers would make folders of slashes."""
+    return {path.replace("/", "."): array for path, array in weights.items()}
+
+
+def _figures(result: TrialResult) -> dict[str, Any]:
+    return {
+        "history": plots.plot_history(result.history, result.best_epoch),
+        "roc": plots.plot_roc(result.scores),
+        "precision_recall": plots.plot_precision_recall(result.scores),
+        "confusion_matrix": plots.plot_confusion(result.scores, result.class_names, DEFAULT_THRESHOLD),
+        "calibration": plots.plot_calibration(result.scores),
+    }
