@@ -90,7 +90,7 @@ def _read_text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise SpaceError(f"{path}: is larger than {MAX_BYTES // 1024} KiB; a space is a page of text")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SpaceError(f"{path}:{line}: is not UTF-8 text (byte 0x{content[error.start]:02x})") from None

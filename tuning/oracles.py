@@ -16,7 +16,6 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.src.engine.trial import TrialStatus
 
-from pneumo_core.errors import StudyError
 from pneumo_core.seeds import derive, generator
 from search_spaces import ChoiceParameter, FloatParameter, Parameter, SearchSpace
 from tuning.tpe import TpeSuggester, Values
@@ -67,8 +66,7 @@ class SearchOracle:
         if trial.status != TrialStatus.RUNNING:
             return None
         values = trial.hyperparameters.values
-        stop_after = int(values.get("tuner/epochs", 0))
-        return Suggestion(trial.trial_id, _searched(values), stop_after)
+        return Suggestion(trial.trial_id, self._searched(values), stop_after=int(values.get("tuner/epochs", 0)))
 
     def tell(self, suggestion: Suggestion, score: float | None) -> None:
         """Reports the score of a suggestion, or None where its trial failed."""
@@ -83,6 +81,10 @@ class SearchOracle:
                 self._oracle.update_trial(suggestion.ticket, {self._space.objective: score})
                 trial.status = TrialStatus.COMPLETED
             self._oracle.end_trial(trial)
+
+    def _searched(self, values: Values) -> Values:
+        """The space's own parameters, each the nearest value of its domain: keras-tuner turns true into 1."""
+        return {p.name: p.clip(values[p.name]) for p in self._space.parameters if p.name in values}
 
 
 def configurations(space: SearchSpace, chosen: Mapping[str, Any] | None = None) -> Iterator[Values]:
@@ -236,8 +238,6 @@ def _build_oracle(space: SearchSpace, trials: int, epochs: int) -> Any:
     if space.algorithm == "hyperband":
         return _HyperbandOracle(space, max_epochs=max(epochs, 2), factor=_HYPERBAND_FACTOR, **options)
     oracles = {"tpe": _TpeOracle, "random": _RandomOracle, "grid": _GridOracle, "bayesian": _BayesianOracle}
-    if space.algorithm == "grid" and space.size() is None:
-        raise StudyError("algorithm grid: expected a finite space; give each number a step, or take tpe.")
     return oracles[space.algorithm](space, max_trials=trials, **options)
 
 
@@ -266,17 +266,13 @@ def _run(values: Values) -> dict[str, Any]:
     return {"status": TrialStatus.RUNNING, "values": values}
 
 
-def _searched(values: Values) -> Values:
-    """The space's own parameters, floats without the last bits that a step adds (0.30000000000000004)."""
-    return {
-        name: float(f"{value:.12g}") if isinstance(value, float) else value
-        for name, value in values.items()
-        if not name.startswith("tuner/")
-    }
-
-
 def _key(values: Values) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(_searched(values).items()))
+    """Equal for equal configurations, floats without the last bits that a step adds (0.30000000000000004)."""
+    return tuple(
+        (name, float(f"{value:.12g}") if isinstance(value, float) else value)
+        for name, value in sorted(values.items())
+        if not name.startswith("tuner/")
+    )
 
 
 @contextlib.contextmanager

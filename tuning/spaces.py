@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.table import Table
 
 from pneumo_core.config import FIELD_NAMES, TrialConfig, value_problem
 from pneumo_core.errors import ConfigError
-from search_spaces import SearchSpace, SpaceError, builtin_spaces, find_space, load_space
+from search_spaces import SearchSpace, SpaceError, builtin_spaces, find_space, load_space, read_scalar
 
 OBJECTIVES = tuple(
     f"val_{name}"
@@ -74,6 +73,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         ConfigError: if a pair is not one, or a key comes twice.
+        SpaceError: if a value means different things to different readers (yes, no, on, off).
     """
     overrides: dict[str, Any] = {}
     for pair in pairs:
@@ -83,7 +83,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {pair}: expected key=value, for example --set image_size=64.")
         if key in overrides:
             raise ConfigError(f"--set {key}: given twice; give it once.")
-        overrides[key] = _parse_value(text.strip())
+        value = read_scalar(text.strip())
+        overrides[key] = text.strip() if value is None else value
     return overrides
 
 
@@ -116,16 +117,3 @@ def _check_objective(space: SearchSpace, path: Path) -> None:
     expected = "min" if space.objective in _MINIMIZED else "max"
     if space.direction != expected:
         raise SpaceError([f"{path}: direction: {space.objective} is better the {expected}imum; got {space.direction}"])
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str):  # YAML 1.1 takes 1e-4 for a word
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value if isinstance(value, (bool, int, float)) else text

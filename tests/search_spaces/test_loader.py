@@ -166,6 +166,7 @@ def test_all_problems_come_at_once_in_the_order_of_lines(write: Callable[[str], 
         ("parameters: {a: {min: 3}}", 2, "parameters.a: type is missing; one of float, int, choice"),
         ("parameters: {a: {type: int, min: 3}}", 2, "parameters.a: max is missing"),
         ("parameters: {a: {name: b, type: int, min: 3, max: 4}}", 2, "parameters.a.name: unknown key"),
+        ("parameters: {a: {type: choice, values: [1], nam: b}}", 2, "unknown key; known are when, type, values"),
         ("parameters: {a: {type: float, min: '0.1', max: 1}}", 2, "parameters.a.min: expected a number, got '0.1'"),
         ("parameters: {a: {type: choice, values: []}}", 2, "expected at least one value, got an empty list"),
         ("parameters: {a: {type: choice, values: adam}}", 2, "expected a list ([a, b], or a line with a dash"),
@@ -280,6 +281,12 @@ def test_float_for_a_setting_of_whole_numbers(write: Callable[[str], Path]) -> N
     """Whole ends don't hide that what lies between them is not: that would fail in the middle of a study."""
     found = problems_of(write("name: mine\nparameters:\n  units: {type: float, min: 1, max: 4}\n"), CHECK)
     assert any("units: expected whole, got 2." in problem for problem in found)
+
+
+def test_one_mistake_is_told_once(write: Callable[[str], Path]) -> None:
+    """What is outside its domain is not also told to be illegal."""
+    path = write("name: mine\nparameters:\n  dropout: {type: float, min: 0, max: 0.5}\nstart_with: [{dropout: 7}]\n")
+    assert problems_of(path, CHECK) == ["4: start_with[0].dropout: expected a number from 0.0 to 0.5, got 7"]
 
 
 def test_check_names_the_known_settings(write: Callable[[str], Path]) -> None:
@@ -426,6 +433,7 @@ def test_space_is_found_by_path(write: Callable[[str], Path], monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("VGG16", r"no such space; did you mean vgg16\?"),
         ("vgg61", r"no such space; did you mean vgg16\? \(shipped are demo, enhanced, notebook, vgg16\)"),
         ("resnet", "no such space; known are demo, enhanced, notebook, vgg16"),
         ("", "no such space"),

@@ -26,6 +26,14 @@ def stepped() -> FloatParameter:
     return FloatParameter(name="dropout", type="float", min=0.2, max=0.6, step=0.1)
 
 
+def test_rounding_beyond_the_end_is_forgiven() -> None:
+    """The last step may come out of a sum a last digit above the maximum."""
+    parameter = FloatParameter(name="x", type="float", min=0, max=0.3, step=0.1)
+    assert parameter.max < 0.1 + 0.2
+    assert parameter.contains(0.1 + 0.2)
+    assert parameter.clip(0.1 + 0.2) == 0.3
+
+
 def test_float_steps_are_the_numbers_people_write() -> None:
     """Steps don't pile up rounding errors, so a value read from a file equals the one that was searched."""
     assert stepped().domain() == [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -73,7 +81,7 @@ def test_int_clip_lands_on_the_nearest_step(value: float, nearest: int) -> None:
 
 def test_int_domain_is_not_written_out() -> None:
     """A range of a billion values is described, not stored."""
-    parameter = IntParameter(name="x", type="int", min=0, max=10**9)
+    parameter = IntParameter(name="x", type="int", min=0, max=10**9, step=1)
     assert len(parameter.domain()) == 10**9 + 1
     assert parameter.contains(123_456_789)
     assert not parameter.contains(0.5)

@@ -1,0 +1,51 @@
+"""Small real studies, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pneumo_core.phantom_set import write_phantoms
+from tuning.api import run_study
+from tuning.record import StudyRecord
+from tuning.store import Store
+
+TINY_SPACE = """\
+name: tiny
+trials: 4
+epochs: 2
+fixed: {weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 16}
+parameters:
+  head_units: {type: choice, values: [4, 8, 16], ordered: true}
+  dropout: {type: float, min: 0.0, max: 0.5, step: 0.25}
+  unfrozen_layers: {type: choice, values: [0, 1], ordered: true}
+  backbone_lr_fraction: {type: float, min: 0.01, max: 0.1, log: true, when: {unfrozen_layers: [1]}}
+  learning_rate: {type: float, min: 1.0e-3, max: 1.0e-2, log: true}
+start_with:
+  - {head_units: 8, dropout: 0.0, unfrozen_layers: 0, learning_rate: 2.0e-3}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A space whose trials take about a second."""
+    path = tmp_path_factory.mktemp("space") / "tiny.yaml"
+    path.write_text(TINY_SPACE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About forty small synthetic radiographs in the Kaggle layout."""
+    return write_phantoms(tmp_path_factory.mktemp("data"), patients=24, size_px=(48, 96))
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_space: Path, phantoms: Path
+) -> tuple[Store, StudyRecord, dict[str, object]]:
+    """A finished study of four trials: its store, its record and its summary. Not to be changed."""
+    root = tmp_path_factory.mktemp("store with spaces")
+    result = run_study(str(tiny_space), phantoms, study="first", store=root, progress=False)
+    return Store.at(root), result.record, result.summary()
