@@ -120,6 +120,7 @@ class Tracker:
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
         self._runs: dict[str, str] = {}
+        self._unlogged: set[str] = set()
         self._experiment = ""
         self._parent_tags: dict[str, str] = {}
 
@@ -128,10 +129,13 @@ class Tracker:
         try:
             self._write(event, record)
         except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
-            self._warn(
-                f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
-                f"unlogged files stay in {self._folder.root / 'staging'}."
-            )
+            trial = getattr(event, "trial", "")
+            if trial not in self._unlogged:
+                self._unlogged.add(trial)
+                self._warn(
+                    f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
+                    f"unlogged files stay in {self._folder.root / 'staging'}."
+                )
 
     def _write(self, event: Event, record: StudyRecord) -> None:
         match event:
@@ -205,7 +209,7 @@ class Tracker:
 
     def _end_study(self, event: StudyEnded, record: StudyRecord) -> None:
         for trial in record.trials.values():
-            if trial.status == "running" and trial.trial in self._runs:
+            if trial.status == "interrupted" and trial.trial in self._runs:
                 self._client.set_terminated(self._runs[trial.trial], "KILLED")
         parent = self._runs[""]
         best = record.best()
@@ -228,7 +232,8 @@ class Tracker:
         if experiment is not None:
             return str(experiment.experiment_id)
         location = (self._store.artifacts / name).as_uri() if self._embedded else None
-        return str(self._client.create_experiment(name, artifact_location=location))
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens with its tools for chat bots
+        return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _link(self, trial: str, run_id: str) -> None:
         self._runs[trial] = run_id

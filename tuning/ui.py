@@ -31,7 +31,9 @@ def compare_url(base_url: str, record: StudyRecord) -> str:
 
     runs = [trial.run_id for trial in record.ranked() if trial.status == "completed" and trial.run_id]
     experiment = experiment_of(record)
-    query = urllib.parse.urlencode({"runs": json.dumps(runs), "experiments": json.dumps([experiment])})
+    query = urllib.parse.urlencode(
+        {"runs": json.dumps(runs, separators=(",", ":")), "experiments": json.dumps([experiment])}
+    )
     return f"{base_url}/#/compare-runs?{query}"
 
 

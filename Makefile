@@ -1,0 +1,49 @@
+# What a newcomer needs: `make demo` and `make test`. Both set up everything by themselves in .venv.
+PYTHON ?= python3
+STORE ?= mlruns
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-slow check format bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready  ## make .venv from the locked requirements
+
+.venv/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) > v or v > (3, 13))' \
+		|| { echo "expected Python 3.11 to 3.13, got $$($(PYTHON) --version); name another with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## run a small study on synthetic radiographs
+	$(BIN)/tune run --space demo --data demo --store "$(STORE)"
+	@echo "See the trials side by side: $(BIN)/tune ui --store $(STORE)"
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: setup  ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## measure, and write the figures to docs/performance.md
+	$(BIN)/python benchmarks/startup.py
+
+lock:  ## resolve requirements.txt anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet --upgrade -o requirements.txt
+
+clean:  ## remove the environment and all caches, but no study
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info build dist

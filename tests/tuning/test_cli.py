@@ -1,0 +1,250 @@
+"""The commands: one JSON document, one line for an error, the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pneumo_core.errors import ConfigError
+from tuning.cli import app, parse_classes, parse_duration
+from tuning.record import StudyRecord
+from tuning.store import Store
+
+Finished = tuple[Store, StudyRecord, dict[str, object]]
+COMMANDS = [
+    "run",
+    "list",
+    "leaderboard",
+    "ui",
+    "spaces",
+    "spaces show",
+    "spaces check",
+    "data",
+    "data fetch",
+    "data demo",
+]
+
+
+def _tune(*words: object, store: Path | None = None) -> Result:
+    environment = {"TUNE_STORE": str(store)} if store else {}
+    return CliRunner(env=environment).invoke(app, [str(word) for word in words], prog_name="tune")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_has_help(command: str) -> None:
+    """`--help` explains each command and every one of its options."""
+    result = _tune(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage: tune" in result.output
+
+
+def test_help_imports_nothing_slow() -> None:
+    """`tune --help` starts neither TensorFlow nor MLflow nor anything else that takes seconds."""
+    code = (
+        "import sys; from tuning.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'tensorflow', 'keras', 'keras_tuner', 'mlflow', 'optuna', 'sklearn', 'pandas', 'matplotlib'}\n"
+        "print('SLOW', sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "SLOW []"
+
+
+@pytest.mark.parametrize("command", [["list"], ["leaderboard", "first"], ["spaces"]])
+def test_commands_that_need_no_tensorflow_do_not_import_it(finished: Finished, command: list[str]) -> None:
+    """Reading results takes no 11 seconds of imports."""
+    code = (
+        "import sys; from tuning.cli import app\n"
+        f"try: app({command!r})\n"
+        "except SystemExit: pass\n"
+        "print('SLOW', sorted({'tensorflow', 'keras', 'mlflow'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"TUNE_STORE": str(finished[0].root)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == "SLOW []"
+
+
+def test_run_prints_one_json_document(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """Progress goes to stderr, the result alone to stdout."""
+    result = _tune(
+        "run", "--space", tiny_space, "--data", phantoms, "--trials", 2, "--json", "--set", "head_units=4",
+        "--set", "learning_rate=1e-3", store=tmp_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["study"] == "tiny-1"
+    assert set(document["best"]["params"]) == {"dropout", "unfrozen_layers", "backbone_lr_fraction"}
+    assert "t0001" in result.stderr
+    board = json.loads(_tune("leaderboard", "tiny-1", "--json", store=tmp_path).stdout)
+    assert [list(row) for row in board] == [
+        ["trial", "status", "score", "metrics", "params", "run_id", "duration_s"]
+    ] * 2
+    assert board[0]["score"] == document["best"]["score"] >= board[1]["score"]
+    assert board[0]["run_id"] == document["best"]["run_id"]
+
+
+def test_leaderboard_and_list_are_tables_for_people(finished: Finished) -> None:
+    """Names, scores and parameters stand in them."""
+    store, record, _ = finished
+    best = record.best()
+    assert best is not None
+    table = _tune("leaderboard", "first", "--top", 2, store=store.root).stdout
+    assert best.trial in table
+    assert f"{best.score:.4f}" in table
+    assert "learning rate" in table
+    listing = _tune("list", store=store.root).stdout
+    assert "first" in listing
+    assert "finished" in listing
+    assert json.loads(_tune("list", "--json", store=store.root).stdout)[0]["study"] == "first"
+
+
+def test_dry_run_prints_the_plan(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
+    """What would be searched, from where, on which images; nothing is written."""
+    words = ("run", "--space", tiny_space, "--data", phantoms, "--dry-run")
+    text = _tune(*words, store=tmp_path / "s")
+    assert "4 trials by tpe" in text.stdout
+    assert "search learning_rate" in text.stdout
+    assert json.loads(_tune(*words, "--json", store=tmp_path / "s").stdout)["trials"] == 4
+    assert not (tmp_path / "s").exists()
+
+
+def test_spaces_are_listed_shown_and_checked(tiny_space: Path) -> None:
+    """Shipped spaces by name, own ones by path."""
+    listing = _tune("spaces").stdout
+    assert all(name in listing for name in ("vgg16", "notebook", "enhanced", "demo"))
+    assert _tune("spaces", "show", "vgg16").stdout.startswith("# yaml-language-server")
+    assert json.loads(_tune("spaces", "show", "vgg16", "--json").stdout)["name"] == "vgg16"
+    assert "5 searched parameters, endless configurations" in _tune("spaces", "check", tiny_space).stdout
+
+
+BAD_INPUT = [
+    (["run", "--space", "vgg61", "--data", "demo"], "did you mean vgg16"),
+    (["run", "--space", "TINY", "--data", "/nonexistent"], "/nonexistent"),
+    (["run", "--space", "TINY", "--data", "DATA", "--set", "dropuot=0.5"], "did you mean dropout"),
+    (["run", "--space", "TINY", "--data", "DATA", "--set", "dropout=2"], "dropout: expected a number from 0 up to 1"),
+    (["run", "--space", "TINY", "--data", "DATA", "--set", "stop_after=2"], "set by Hyperband alone"),
+    (["run", "--space", "TINY", "--data", "DATA", "--set", "dropout"], "expected key=value"),
+    (["run", "--space", "TINY", "--data", "DATA", "--time", "soon"], "expected a duration"),
+    (["run", "--space", "TINY", "--data", "DATA", "--algorithm", "magic"], "tpe"),
+    (["run", "--space", "TINY", "--data", "DATA", "--algorithm", "grid"], "grid"),
+    (["run", "--space", "TINY", "--data", "DATA", "--classes", "A"], "expected two folder names"),
+    (["run", "--space", "TINY", "--data", "DATA", "--classes", "A,B"], "--classes"),
+    (["run", "--space", "TINY", "--data", "DATA", "--study", "../x"], "expected a name of letters"),
+    (["run", "--space", "TINY", "--data", "DATA", "--store", "FILE"], "cannot be written"),
+    (["run", "--space", "TINY", "--data", "DATA", "--set", "weights=/no/such.h5"], "is not a file"),
+    (["leaderboard", "nothing"], "study nothing: not found"),
+    (["ui", "nothing"], "study nothing: not found"),
+    (["spaces", "check", "/no/such.yaml"], "/no/such.yaml"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_INPUT, ids=[" ".join(words[-2:]) for words, _ in BAD_INPUT])
+def test_bad_input_is_one_line_and_exit_2(
+    words: list[str], message: str, tmp_path: Path, tiny_space: Path, phantoms: Path
+) -> None:
+    """No traceback, nothing on stdout, no study left behind."""
+    (tmp_path / "file").write_text("")
+    places = {"TINY": tiny_space, "DATA": phantoms, "FILE": tmp_path / "file"}
+    result = _tune(*(places.get(word, word) for word in words), store=tmp_path / "store")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "store" / "studies").glob("*"))
+
+
+def test_all_mistakes_of_a_space_are_told_with_their_lines(tmp_path: Path) -> None:
+    """A user mends a file once, not once for each mistake."""
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        "name: wrong\ntrials: 0\nfixed: {image_sise: 64}\nparameters:\n"
+        "  dropout: {type: float, min: 0.6, max: 0.2}\n  head_units: {type: choice, values: [64, 5000]}\n"
+    )
+    result = _tune("spaces", "check", path)
+    assert result.exit_code == 2
+    for line, words in ((2, "trials"), (3, "did you mean image_size"), (5, "max"), (6, "5000")):
+        assert any(f"wrong.yaml:{line}:" in told and words in told for told in result.stderr.splitlines()), words
+
+
+def test_a_failed_search_exits_1_and_still_prints_its_document(tmp_path: Path, phantoms: Path) -> None:
+    """All trials failed: the work failed, which is not bad input."""
+    space = tmp_path / "wild.yaml"
+    space.write_text(
+        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
+        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
+    )
+    result = _tune("run", "--space", space, "--data", phantoms, "--json", store=tmp_path)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["trials"] == {"completed": 0, "failed": 1}
+    assert "no trial completed" in result.stderr
+
+
+def test_unreadable_images_are_named_and_can_be_skipped(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """Refused by default with the file's name; left out on request, and said so."""
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    (data / "train" / "NORMAL" / "IM-9999-0001.jpeg").write_text("not an image")
+    words = ("run", "--space", tiny_space, "--data", data, "--trials", 1)
+    refused = _tune(*words, store=tmp_path / "store")
+    assert refused.exit_code == 2
+    assert "IM-9999-0001.jpeg" in refused.stderr
+    assert "--skip-unreadable" in refused.stderr
+    accepted = _tune(*words, "--skip-unreadable", store=tmp_path / "store")
+    assert accepted.exit_code == 0
+    assert "IM-9999-0001.jpeg" in accepted.stderr
+
+
+def test_other_class_names_are_carried_through(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """Folders may be called otherwise; the record and the report use their names."""
+    import shutil
+
+    data = tmp_path / "data"
+    for old, new in (("NORMAL", "healthy"), ("PNEUMONIA", "ill")):
+        for image in sorted((phantoms / "train" / old).iterdir()):
+            (data / new).mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, data / new)
+    result = _tune(
+        "run", "--space", tiny_space, "--data", data, "--trials", 1, "--classes", "healthy,ill", store=tmp_path / "s"
+    )
+    assert result.exit_code == 0, result.stderr
+    reports = list((tmp_path / "s" / "artifacts").rglob("report.txt"))
+    assert "true healthy" in reports[0].read_text()
+
+
+def test_demo_data_can_be_written_anywhere(tmp_path: Path) -> None:
+    """`tune data demo DIR` makes a data set and prints where it lies."""
+    result = _tune("data", "demo", tmp_path / "mine", "--patients", 12)
+    assert result.exit_code == 0
+    assert Path(result.stdout.strip()) == tmp_path / "mine" / "chest_xray"
+    assert _tune("data", "demo", tmp_path / "mine", "--patients", 12).exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1m5s", 65)])
+def test_durations_are_read(text: str, seconds: int) -> None:
+    """As people write them."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1s", "1.5h"])
+def test_other_durations_are_refused(text: str) -> None:
+    """A bare number could mean anything."""
+    with pytest.raises(ConfigError):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["A", "A,A", "A,B,C", ",B"])
+def test_classes_are_two_different_names(text: str) -> None:
+    """Anything else is a slip."""
+    with pytest.raises(ConfigError):
+        parse_classes(text)

@@ -1,0 +1,61 @@
+"""The view of a running study: plain lines in a pipe, bars on a terminal, the same events for both."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, TrialCompleted, TrialFailed, TrialStarted
+from tuning.progress import ProgressView
+from tuning.record import StudyRecord
+
+STARTED = StudyStarted(
+    study="s", space="vgg16", space_digest="", definition={}, objective="val_roc_auc", direction="max",
+    algorithm="tpe", trials=2, seed=0, parameters=["dropout"], data="demo", data_root="", data_digest="",
+    split_digest="", class_names=["A", "B"], images={"training": 80, "validation": 20}, commit="", versions={},
+    threads=1, tracking_uri="",
+)  # fmt: skip
+CONFIG = {"epochs": 2, "stop_after": 0}
+EVENTS: list[Event] = [
+    STARTED,
+    TrialStarted("t0001", 1, {"dropout": 0.25}, CONFIG),
+    EpochEnded("t0001", 0, {}),
+    EpochEnded("t0001", 1, {}),
+    TrialCompleted("t0001", 0.91234, {"val_roc_auc": 0.91234}, 1, "", 3.21),
+    TrialStarted("t0002", 2, {"dropout": 0.5}, CONFIG),
+    TrialFailed("t0002", "loss became nan", 1.0),
+    StudyEnded("finished", "", 5.0),
+]
+
+
+def _shown(*, terminal: bool) -> str:
+    file = io.StringIO()
+    view = ProgressView(Console(file=file, force_terminal=terminal, width=120, color_system=None))
+    record = StudyRecord(STARTED)
+    for event in EVENTS:
+        if event is not STARTED:
+            record.apply(event)
+        view(event, record)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_every_trial_gets_its_line(terminal: bool) -> None:
+    """Score, best mark, duration and parameters; failures with their reason."""
+    shown = _shown(terminal=terminal)
+    assert "t0001  val_roc_auc 0.9123 *  3.2 s  dropout=0.25" in shown
+    assert "t0002  failed: loss became nan  1.0 s  dropout=0.5" in shown
+    assert "study s: finished after 5.0 s, 1 completed, 1 failed" in shown
+
+
+def test_a_pipe_gets_no_control_characters() -> None:
+    """A log file holds lines, not bars."""
+    shown = _shown(terminal=False)
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 4
+
+
+def test_a_terminal_gets_bars() -> None:
+    """Trials and epochs are counted while they run."""
+    assert "trials" in _shown(terminal=True)
+    assert "1/2" in _shown(terminal=True)

@@ -1,0 +1,258 @@
+"""A study runs its trials, records them, and ends the same for the same seed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
+from pneumo_core.evaluation import compute_metrics
+from tuning import study as study_module
+from tuning.api import leaderboard, run_study
+from tuning.events import EpochEnded, Event
+from tuning.launch import StudySettings, launch_study, plan_study
+from tuning.leaderboard import leaderboard_rows, load_record
+from tuning.record import StudyRecord
+from tuning.spaces import open_space
+from tuning.store import Store
+
+Finished = tuple[Store, StudyRecord, dict[str, object]]
+
+
+def _without_runs(store: Store, study: str) -> list[dict[str, object]]:
+    rows = leaderboard_rows(load_record(store, study))
+    return [{key: value for key, value in row.items() if key not in ("run_id", "duration_s")} for row in rows]
+
+
+def test_summary_keeps_its_contract(finished: Finished) -> None:
+    """Scripts rely on exactly these keys."""
+    _, record, summary = finished
+    assert list(summary) == ["study", "space", "objective", "direction", "best", "trials", "wall_s"]
+    assert summary["trials"] == {"completed": 4, "failed": 0}
+    best = summary["best"]
+    assert isinstance(best, dict)
+    assert list(best) == ["trial", "score", "params", "run_id"]
+    assert best["score"] == max(trial.score or 0 for trial in record.trials.values())
+
+
+def test_known_configuration_comes_first_and_conditions_show(finished: Finished) -> None:
+    """The first trial is the space's; a parameter whose condition does not hold is None, never absent."""
+    _, record, _ = finished
+    first = record.trials["t0001"]
+    assert first.params == {
+        "head_units": 8,
+        "dropout": 0.0,
+        "unfrozen_layers": 0,
+        "backbone_lr_fraction": None,
+        "learning_rate": 2e-3,
+    }
+    assert all(trial.params.keys() == first.params.keys() for trial in record.trials.values())
+
+
+def test_same_seed_gives_the_same_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
+    """A second study with the same seed agrees to the last digit, run ids and durations aside."""
+    store, _, _ = finished
+    run_study(str(tiny_space), phantoms, study="second", store=store.root, progress=False)
+    assert _without_runs(store, "second") == _without_runs(store, "first")
+
+
+def test_another_seed_gives_another_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
+    """The seed reaches search and training."""
+    store, _, _ = finished
+    run_study(str(tiny_space), phantoms, study="seeded", trials=2, seed=7, store=store.root, progress=False)
+    first, seeded = (load_record(store, name).trials for name in ("first", "seeded"))
+    assert first["t0001"].params == seeded["t0001"].params
+    assert first["t0001"].score != seeded["t0001"].score
+    assert first["t0002"].params != seeded["t0002"].params
+
+
+def test_the_leaderboard_is_a_table_in_notebooks(finished: Finished) -> None:
+    """`tuning.leaderboard` gives a frame, best first, metrics and parameters as columns."""
+    store, record, _ = finished
+    frame = leaderboard("first", store.root)
+    assert frame["trial"].tolist() == [trial.trial for trial in record.ranked()]
+    assert frame["val_roc_auc"].is_monotonic_decreasing
+    assert {"head_units", "run_id", "duration_s"} <= set(frame.columns)
+
+
+def test_no_test_image_is_ever_read(finished: Finished, phantoms: Path) -> None:
+    """Training and validation lists in MLflow hold train/ and val/ only, each image once, no patient in both."""
+    from mlflow import MlflowClient
+
+    _, record, _ = finished
+    client = MlflowClient(record.started.tracking_uri)
+    rows = {}
+    for role in ("training", "validation"):
+        local = client.download_artifacts(record.run_id or "", f"split_{role}.csv")
+        rows[role] = pd.read_csv(local)[["path", "group"]].to_dict("records")
+    paths = [row["path"] for part in rows.values() for row in part]
+    expected = {p.relative_to(phantoms).as_posix() for s in ("train", "val") for p in (phantoms / s).rglob("*.jpeg")}
+    assert sorted(paths) == sorted(expected)
+    assert not {row["group"] for row in rows["training"]} & {row["group"] for row in rows["validation"]}
+
+
+def test_a_diverging_trial_fails_and_the_study_goes_on(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure has a reason, counts as failed, and the others complete."""
+    real, calls = study_module.execute_trial, []
+
+    def second_diverges(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) == 2:
+            raise DivergedError("loss became nan in epoch 1")
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(study_module, "execute_trial", second_diverges)
+    result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, progress=False)
+    assert result.summary()["trials"] == {"completed": 2, "failed": 1}
+    last = result.record.ranked()[-1]
+    assert (last.trial, last.status, last.reason) == ("t0002", "failed", "loss became nan in epoch 1")
+
+
+def test_a_really_diverging_training_fails_its_trial(tmp_path: Path, phantoms: Path) -> None:
+    """A weight decay that multiplies weights by -99 in each step: every trial fails, none completes."""
+    space = tmp_path / "wild.yaml"
+    space.write_text(
+        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
+        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
+    )
+    result = run_study(str(space), phantoms, store=tmp_path / "store", progress=False)
+    assert result.summary()["best"] is None
+    assert result.record.ended is not None
+    assert result.record.ended.status == "failed"
+    reason = result.record.trials["t0001"].reason or ""
+    assert "in epoch" in reason
+    assert "learning rate too high for sgd" in reason
+
+
+def test_a_bug_ends_the_study_at_once_and_is_recorded(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that is not the trial's own is not swallowed as a failed trial."""
+
+    def broken(*args: object, **kwargs: object) -> object:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(study_module, "execute_trial", broken)
+    with pytest.raises(ZeroDivisionError):
+        run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, progress=False)
+    record = load_record(Store.at(tmp_path), "buggy")
+    assert record.ended is not None
+    assert (record.ended.status, record.ended.reason) == ("failed", "ZeroDivisionError: a bug")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantoms: Path, stop: int) -> None:
+    """Ctrl-C and SIGTERM end the study as interrupted: finished trials kept, runs closed in MLflow."""
+    from mlflow import MlflowClient
+
+    def interrupt_second_trial(event: Event, record: StudyRecord) -> None:
+        if isinstance(event, EpochEnded) and event.trial == "t0002":
+            os.kill(os.getpid(), stop)
+
+    assert threading.current_thread() is threading.main_thread()
+    settings = StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path), name="cut")
+    with pytest.raises(KeyboardInterrupt):
+        launch_study(settings, interrupt_second_trial)
+    record = load_record(Store.at(tmp_path), "cut")
+    assert record.ended is not None
+    assert record.ended.status == "interrupted"
+    assert [trial.status for trial in record.trials.values()] == ["completed", "interrupted"]
+    client = MlflowClient(record.started.tracking_uri)
+    runs = [record.run_id, *(trial.run_id for trial in record.trials.values())]
+    assert [client.get_run(run or "").info.status for run in runs] == ["KILLED", "FINISHED", "KILLED"]
+
+
+def test_the_time_limit_starts_no_further_trial(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """A study over its time ends with what it has."""
+    result = run_study(str(tiny_space), phantoms, time_limit_s=1e-3, trials=50, store=tmp_path, progress=False)
+    assert result.summary()["trials"] == {"completed": 0, "failed": 0} or len(result.record.trials) == 1
+
+
+def test_hyperband_trains_rungs(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """Short rungs run fewer epochs of the same schedule, and say so."""
+    result = run_study(
+        str(tiny_space), phantoms, algorithm="hyperband", trials=6, overrides={"epochs": 3, "patience": 0},
+        store=tmp_path, progress=False,
+    )  # fmt: skip
+    trials = result.record.trials.values()
+    assert {trial.params["stop_after"] for trial in trials} == {1, 3}
+    assert all(trial.epochs == trial.params["stop_after"] for trial in trials)
+
+
+def test_nothing_is_left_behind_by_what_is_refused(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """Bad data, weights or tracking are found before the study has a name."""
+    store = tmp_path / "store"
+    refused = [
+        (DatasetError, {"data": tmp_path / "nowhere"}),
+        (WeightsError, {"data": phantoms, "overrides": {"weights": str(tmp_path / "missing.h5")}}),
+        (TrackingError, {"data": phantoms, "tracking_uri": "http://127.0.0.1:9"}),
+    ]
+    for error, arguments in refused:
+        with pytest.raises(error):
+            run_study(str(tiny_space), study="mine", store=store, progress=False, **arguments)  # type: ignore[arg-type]
+    assert Store.at(store).study_names() == []
+    run_study(str(tiny_space), phantoms, study="mine", trials=1, store=store, progress=False)
+    with pytest.raises(StudyError, match="already exists"):
+        run_study(str(tiny_space), phantoms, study="mine", store=store, progress=False)
+
+
+def test_a_tracking_store_that_breaks_does_not_break_the_study(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trials complete without MLflow; their files wait in the study's folder, and the user is told."""
+
+    def break_database(event: Event, record: StudyRecord) -> None:
+        if isinstance(event, EpochEnded):
+            with (
+                sqlite3.connect(Store.at(tmp_path).database) as database,
+                contextlib.suppress(sqlite3.OperationalError),
+            ):
+                database.execute("ALTER TABLE latest_metrics RENAME TO gone")
+
+    settings = StudySettings(open_space(str(tiny_space)).replace(trials=2), str(phantoms), Store.at(tmp_path), name="s")
+    result = launch_study(settings, break_database)
+    assert result.summary()["trials"] == {"completed": 2, "failed": 0}
+    assert (tmp_path / "studies/s/staging/t0002/scores.csv").is_file()
+    assert "the study goes on" in capsys.readouterr().err
+
+
+def test_a_plan_trains_nothing(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
+    """`--dry-run` knows data, space and configuration, and leaves no trace."""
+    plan = plan_study(StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path / "s")))
+    assert plan["trials"] == 4
+    assert plan["config"]["image_size"] == 32
+    assert sum(plan["data"]["images"].values()) > 20
+    assert json.loads(json.dumps(plan)) == plan
+    assert not (tmp_path / "s").exists()
+
+
+def test_artifacts_are_complete_and_consistent(finished: Finished) -> None:
+    """Every trial's run holds configuration, scores, history, plots and weights, and they agree with one another."""
+    from mlflow import MlflowClient
+
+    store, record, _ = finished
+    client = MlflowClient(record.started.tracking_uri)
+    for trial in record.trials.values():
+        folder = Path(client.download_artifacts(trial.run_id or "", ""))
+        assert json.loads((folder / "config.json").read_text()) == trial.config
+        scores = pd.read_csv(folder / "scores.csv")
+        for name, value in compute_metrics(scores).items():
+            assert trial.metrics[f"val_{name}"] == pytest.approx(value, nan_ok=True)
+        assert len(pd.read_csv(folder / "history.csv")) == trial.epochs
+        names = {"history", "roc", "precision_recall", "confusion_matrix", "calibration"}
+        assert {path.stem for path in (folder / "plots").iterdir()} == names
+        with np.load(folder / "trained_weights.npz", allow_pickle=False) as weights:
+            assert ("block5_conv3.kernel" in weights) == (trial.config["unfrozen_layers"] > 0)
+            assert "block5_conv1.kernel" not in weights
+    assert not any((store.studies / "first" / "staging").iterdir())

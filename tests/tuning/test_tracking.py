@@ -1,0 +1,123 @@
+"""MLflow holds one run for the study and one for each trial, all comparable."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pneumo_core.config import FIELD_NAMES
+from pneumo_core.errors import TrackingError
+from tuning.record import StudyRecord
+from tuning.store import Store
+from tuning.tracking import embedded_uri, experiment_of, prepare_embedded
+
+Finished = tuple[Store, StudyRecord, dict[str, object]]
+
+
+@pytest.fixture(scope="module")
+def runs(finished: Finished) -> dict[str, Run]:
+    """The MLflow runs of the finished study: its own as "", trials by id."""
+    _, record, _ = finished
+    client = MlflowClient(record.started.tracking_uri)
+    ids = {"": record.run_id, **{trial.trial: trial.run_id for trial in record.trials.values()}}
+    return {name: client.get_run(run_id or "") for name, run_id in ids.items()}
+
+
+def test_trials_are_children_of_the_study(runs: dict[str, Run]) -> None:
+    """One parent, a child for each trial, all finished."""
+    parent = runs[""].info.run_id
+    for name, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags.get("mlflow.parentRunId") == (parent if name else None)
+        assert run.info.run_name == (name or "first")
+
+
+def test_every_trial_has_the_same_parameters(runs: dict[str, Run], finished: Finished) -> None:
+    """All configuration fields, on every trial, as parallel coordinates need them."""
+    _, record, _ = finished
+    for trial in record.trials.values():
+        params = runs[trial.trial].data.params
+        assert set(params) == set(FIELD_NAMES)
+        assert params == {name: str(value) for name, value in trial.config.items()}
+
+
+def test_final_and_epoch_metrics_are_told_apart(runs: dict[str, Run], finished: Finished) -> None:
+    """Final ones under their own names, each epoch's under epoch/ with the epoch as step, from 1."""
+    _, record, _ = finished
+    client = MlflowClient(record.started.tracking_uri)
+    trial = record.trials["t0001"]
+    metrics = runs["t0001"].data.metrics
+    assert metrics["val_roc_auc"] == trial.score
+    assert {"epoch/loss", "epoch/val_loss", "epoch/val_roc_auc", "epoch/learning_rate"} <= set(metrics)
+    steps = [point.step for point in client.get_metric_history(trial.run_id or "", "epoch/val_loss")]
+    assert steps == [1, 2]
+
+
+def test_tags_say_where_a_trial_comes_from(runs: dict[str, Run], finished: Finished) -> None:
+    """Study, trial, digests, commit, threads and versions."""
+    _, record, _ = finished
+    tags = runs["t0002"].data.tags
+    assert tags["pneumo.study"] == "first"
+    assert tags["pneumo.trial"] == "t0002"
+    assert tags["pneumo.data_digest"] == record.started.data_digest
+    assert tags["pneumo.space_digest"] == record.started.space_digest
+    assert tags["pneumo.threads"].isdigit()
+    assert {"pneumo.git_commit", "pneumo.version.tensorflow", "pneumo.weights_digest"} <= set(tags)
+
+
+def test_the_data_set_is_an_input(runs: dict[str, Run], finished: Finished) -> None:
+    """MLflow's data set column shows name and digest, on study and trials."""
+    _, record, _ = finished
+    for run in runs.values():
+        (dataset,) = run.inputs.dataset_inputs
+        assert dataset.dataset.name == "chest_xray"
+        assert dataset.dataset.digest == record.started.data_digest[:36]
+
+
+def test_the_study_run_names_the_best(runs: dict[str, Run], finished: Finished) -> None:
+    """The parent carries the best trial, its metrics, the journal and a look at the images."""
+    _, record, _ = finished
+    parent, best = runs[""], record.best()
+    assert best is not None
+    assert parent.data.tags["pneumo.best_trial"] == best.trial
+    assert parent.data.metrics["best_val_roc_auc"] == best.score
+    client = MlflowClient(record.started.tracking_uri)
+    names = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"journal.jsonl", "samples.png", "space.json", "split_training.csv", "split_validation.csv"} <= names
+
+
+def test_artifacts_lie_in_the_store(runs: dict[str, Run], finished: Finished) -> None:
+    """Whatever the working directory was, also with spaces in the path."""
+    store, record, _ = finished
+    assert all(run.info.artifact_uri.startswith(store.artifacts.as_uri()) for run in runs.values())
+    assert experiment_of(record) == runs[""].info.experiment_id
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Another file in the database's place ends in one line that names it."""
+    store = Store.at(tmp_path)
+    store.database.write_bytes(b"this is not a database, but it is long enough to be looked at" * 20)
+    with pytest.raises(TrackingError, match=r"mlflow\.db: cannot be used") as error:
+        prepare_embedded(store)
+    assert "\n" not in str(error.value)
+
+
+def test_several_processes_may_begin_on_a_fresh_store(tmp_path: Path) -> None:
+    """The database is created by one of them while the others wait."""
+    code = (
+        "import sys; from tuning.store import Store; from tuning.tracking import *; s = Store.at(sys.argv[1]); "
+        "prepare_embedded(s); from mlflow import MlflowClient; "
+        "MlflowClient(embedded_uri(s)).search_experiments(); print('ok')"
+    )
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    answers = [process.communicate(timeout=120) for process in starts]
+    assert [out.strip() for out, _ in answers] == [b"ok"] * 3, answers
+    assert embedded_uri(Store.at(tmp_path)).startswith("sqlite:////")
