@@ -18,9 +18,13 @@ setup: .venv/.ready  ## make .venv from the locked requirements
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup  ## run a small study on synthetic radiographs
-	$(BIN)/tune run --space demo --data demo --store "$(STORE)"
-	@echo "See the trials side by side: $(BIN)/tune ui --store $(STORE)"
+demo: STUDY := demo-$(shell date +%Y%m%d-%H%M%S)
+demo: setup  ## run a small study on synthetic radiographs, promote its best trial, predict one image
+	$(BIN)/tune run --space demo --data demo --store "$(STORE)" --study $(STUDY)
+	$(BIN)/tune promote $(STUDY) --store "$(STORE)"
+	$(BIN)/tune predict "$(STORE)/data/demo-0/chest_xray/test/PNEUMONIA/person1_bacteria_1.jpeg" \
+		--store "$(STORE)" --model demo@champion
+	@echo "See the trials side by side: $(BIN)/tune ui $(STUDY) --store $(STORE)"
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -m "not slow"

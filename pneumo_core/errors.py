@@ -62,5 +62,15 @@ class TrackingError(PneumoError, ConnectionError):
     exit_code = 2
 
 
+class ModelError(PneumoError, ValueError):
+    """A registered model is asked for that is not there, is named impossibly, or has lost its files."""
+
+    exit_code = 2
+
+
+class PromotionError(PneumoError, RuntimeError):
+    """The work of a promotion failed: the model that was built is not the one that was tried."""
+
+
 class DivergedError(PneumoError, ArithmeticError):
     """A loss or score stopped being a finite number; the trial fails, the study goes on."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
+from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.errors import PneumoError
 
 SCORE_COLUMNS = ("path", "group", "subtype", "label", "probability")
@@ -28,8 +29,6 @@ METRIC_NAMES = (
     "loss",
 )
 """What `compute_metrics` returns, in this order. Lower is better for `brier` and `loss` alone."""
-
-DEFAULT_THRESHOLD = 0.5
 
 
 def score_table(manifest: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:

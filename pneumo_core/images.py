@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from pneumo_core.errors import ImageError
+from .errors import ImageError  # relative: see `classifier`
 
 Gray = npt.NDArray[np.uint8]
 """8-bit gray pixels, 0 (black) to 255 (white), of shape (height, width)."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from pneumo_core.backbone import BackboneWeights, apply_suffix
+from pneumo_core.backbone import BackboneWeights, apply_suffix, build_prefix
 from pneumo_core.config import TrialConfig
+from pneumo_core.errors import WeightsError
 from pneumo_core.seeds import derive
 
 
@@ -56,7 +60,57 @@ def trained_weights(trainee: keras.Model) -> dict[str, np.ndarray]:
     }
 
 
-def restore_weights(trainee: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+def write_weights(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes what `trained_weights` returned, as `.npz` without pickles.
+
+    Side effects:
+        Writes the file.
+    """
+    # An .npz is a folder of files, one for each key: slashes would make folders of it when it is unpacked.
+    members: dict[str, Any] = {name.replace("/", "."): array for name, array in arrays.items()}
+    np.savez(path, **members)
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `write_weights` wrote.
+
+    Raises:
+        WeightsError: if the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name.replace(".", "/"): archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"trained weights {path}: cannot be read ({error}).") from error
+
+
+def build_classifier(config: TrialConfig, weights: BackboneWeights, arrays: Mapping[str, np.ndarray]) -> keras.Model:
+    """Stitches prefix, trained suffix and head to the whole model that leaves.
+
+    Args:
+        config: of the trial.
+        weights: of the backbone, those the trial started from.
+        arrays: what the trial trained, as from `trained_weights`.
+
+    Returns:
+        A model of standard layers only, from gray pixels (N, image_size, image_size, 1), 0 to 255, to the probability
+        of the positive class (N, 1).
+
+    Raises:
+        WeightsError: if the arrays are not those of such a trainee.
+    """
+    prefix = build_prefix(config, weights)
+    trainee = build_trainee(config, weights, prefix.output.shape[1:])
+    expected = {path: array.shape for path, array in trained_weights(trainee).items()}
+    if {path: array.shape for path, array in arrays.items()} != expected:
+        raise WeightsError("trained weights: do not fit their configuration; was the file or config.json exchanged?")
+    restore_weights(trainee, arrays)
+    pixels = keras.Input((config.image_size, config.image_size, 1), name="pixels")
+    probability = keras.layers.Activation("sigmoid", name="probability")(trainee(prefix(pixels)))
+    return keras.Model(pixels, probability, name="classifier")
+
+
+def restore_weights(trainee: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets variables as returned by `trained_weights`.
 
     Side effects:

@@ -133,6 +133,32 @@ def plot_calibration(scores: pd.DataFrame, bins: int = 10) -> Figure:
     return figure
 
 
+def plot_predictions(
+    pixels: Sequence[np.ndarray],
+    titles: Sequence[str],
+    probabilities: Sequence[tuple[float, float]],
+    class_names: tuple[str, str],
+) -> Figure:
+    """Draws the notebook's panel for each image: the image, what was predicted, and a bar for each class.
+
+    Args:
+        pixels: (H, W) each, 0 to 255.
+        titles: over each image.
+        probabilities: of the negative and the positive class, for each image.
+        class_names: of the negative and the positive class.
+    """
+    figure = Figure(figsize=(8.5, 4.0 * len(pixels)), layout="constrained")
+    rows = figure.subplots(len(pixels), 2, squeeze=False, width_ratios=[3, 2])
+    for (image, bars), gray, title, values in zip(rows, pixels, titles, probabilities, strict=True):
+        image.imshow(gray, cmap="gray", vmin=0, vmax=255)
+        image.set_axis_off()
+        image.set_title(title, fontsize=9)
+        drawn = bars.bar(class_names, values, color=[BLUE, ORANGE])
+        bars.bar_label(drawn, fmt="{:.1%}")
+        bars.set(ylim=(0, 1.1), ylabel="probability", title="Prediction probabilities")
+    return figure
+
+
 def _square(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axis = figure.subplots()

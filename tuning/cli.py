@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,8 +115,7 @@ def run(
         return
     from tuning.progress import ProgressView
 
-    console = _console(stderr=True)
-    result = launch_study(settings, ProgressView(console), tell=lambda text: console.print(text, highlight=False))
+    result = launch_study(settings, ProgressView(_console(stderr=True)), tell=_tell())
     if as_json:
         _print_json(result.summary())
     else:
@@ -153,6 +154,68 @@ def leaderboard(
         _print_json(leaderboard_rows(record)[:top])
     else:
         _print_leaderboard(record, top)
+
+
+@app.command()
+def promote(
+    study: StudyArgument,
+    trial: Annotated[str | None, typer.Option(help="Id of the trial; the best one if left out.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name in the registry; that of the study's space if left out.")] = (
+        None
+    ),
+    alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check the model, register nothing.")] = False,
+    store: StoreOption = Path("mlruns"),
+    as_json: JsonOption = False,
+) -> None:
+    """Register the whole model of a trial: prefix, trained layers and head, checked against the trial's own scores."""
+    from tuning.promotion import promote as promote_trial
+
+    result = promote_trial(
+        _open_store(store), study, trial=trial, model=model, alias=alias, dry_run=dry_run, tell=_tell()
+    )
+    if as_json:
+        _print_json(dataclasses.asdict(result))
+    elif result.promoted:
+        print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
+    else:
+        print(f"{result.model}: not promoted; " + "; ".join(result.reasons))
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.")],
+    model: Annotated[
+        str | None, typer.Option(help="NAME@ALIAS, NAME/VERSION or NAME; the only model there is if left out.")
+    ] = None,
+    triage: Annotated[bool, typer.Option("--triage", help="Most urgent first.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw images and probabilities to this file (PNG, PDF, SVG).")] = (
+        None
+    ),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
+    ] = None,
+    store: StoreOption = Path("mlruns"),
+    as_json: JsonOption = False,
+) -> None:
+    """Classify radiographs with a registered model. For research, not for diagnosis."""
+    from pneumo_core.runtime import start_tensorflow
+
+    start_tensorflow()
+    from tuning.prediction import predict_files, save_figure
+    from tuning.registry import Registry
+
+    said = predict_files(Registry(_open_store(store), tracking_uri), model, images)
+    if as_json:
+        _print_json(said.rows(triage=triage))
+    elif said.images:
+        _console().print(said.table(triage=triage))
+    if plot and said.images:
+        save_figure(said.figure(triage=triage), plot)
+    for sentence in said.refused:
+        print(f"tune: {sentence}", file=sys.stderr)
+    if said.refused:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -260,6 +323,12 @@ def parse_classes(text: str) -> tuple[str, str]:
     if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise ConfigError(f"--classes {text}: expected two folder names, negative class first: NORMAL,PNEUMONIA.")
     return names[0], names[1]
+
+
+def _tell() -> Callable[[str], None]:
+    """Sentences about what is going on, for people; never on stdout."""
+    console = _console(stderr=True)
+    return lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _open_store(path: Path) -> Store:

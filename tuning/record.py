@@ -41,6 +41,7 @@ class TrialRecord:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     epochs: int = 0
     best_epoch: int | None = None
+    weights_digest: str | None = None
     run_id: str | None = None
     duration_s: float | None = None
     reason: str | None = None
@@ -107,7 +108,8 @@ class StudyRecord:
     def _complete(self, event: TrialCompleted) -> None:
         trial = self.trials[event.trial]
         trial.status, trial.score, trial.metrics = "completed", event.score, event.metrics
-        trial.best_epoch, trial.duration_s = event.best_epoch, event.duration_s
+        trial.best_epoch, trial.weights_digest = event.best_epoch, event.weights_digest
+        trial.duration_s = event.duration_s
 
     def _end(self, event: StudyEnded) -> None:
         self.ended = event

@@ -30,11 +30,12 @@ from tuning.events import (
     TrialFailed,
     TrialStarted,
 )
-from tuning.record import StudyRecord
+from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store, StudyFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is first imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its default blocks 4 minutes a call when a server dies
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -64,7 +65,7 @@ def prepare_embedded(store: Store) -> None:
 
     with (store.root / ".mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with _translated(f"MLflow database {store.database}"):
+        with translated(f"MLflow database {store.database}"):
             connection = sqlite3.connect(store.database)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
@@ -80,8 +81,30 @@ def experiment_of(record: StudyRecord) -> str:
     from mlflow import MlflowClient
 
     uri = record.started.tracking_uri
-    with _translated(f"MLflow at {uri}"):
+    with translated(f"MLflow at {uri}"):
         return str(MlflowClient(uri).get_run(record.run_id or "").info.experiment_id)
+
+
+def fetch_run_file(record: StudyRecord, trial: TrialRecord, name: str, folder: Path) -> Path:
+    """Downloads one artifact of a trial's run.
+
+    Args:
+        record: of the study.
+        trial: whose file it is.
+        name: path of the file among the run's artifacts.
+        folder: where it shall be put.
+
+    Raises:
+        TrackingError: if MLflow does not have it or cannot be reached.
+
+    Side effects:
+        Writes the file.
+    """
+    from mlflow import MlflowClient
+
+    uri = record.started.tracking_uri
+    with translated(f"{name} of trial {trial.trial} in MLflow at {uri}"):
+        return Path(MlflowClient(uri).download_artifacts(trial.run_id or "", name, str(folder)))
 
 
 class Tracker:
@@ -116,7 +139,7 @@ class Tracker:
         self._store, self._folder, self._warn = store, folder, warn
         self.announce: Callable[[Event], None] = lambda event: None
         self._embedded = uri is None
-        with _translated(f"MLflow at {self.uri}"):
+        with translated(f"MLflow at {self.uri}"):
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
         self._runs: dict[str, str] = {}
@@ -267,7 +290,8 @@ class Tracker:
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
+    """Turns whatever MLflow raises in the block into a `TrackingError` of one line about `what`."""
     try:
         yield
     except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system

@@ -15,11 +15,15 @@ import pandas as pd
 from pneumo_core import plots
 from pneumo_core.activations import compiled, compute_activations
 from pneumo_core.backbone import BackboneWeights, build_prefix, load_backbone_weights
+from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.config import TrialConfig
-from pneumo_core.evaluation import DEFAULT_THRESHOLD, compute_metrics, score_table, text_report
+from pneumo_core.evaluation import compute_metrics, score_table, text_report
 from pneumo_core.images import read_images
-from pneumo_core.model import build_trainee, standardize_features, trained_weights
+from pneumo_core.model import build_trainee, standardize_features, trained_weights, write_weights
 from pneumo_core.training import EpochMetrics, Examples, train
+
+SCORES_FILE, WEIGHTS_FILE = "scores.csv", "trained_weights.npz"
+"""Names of a trial's files that promotion reads again."""
 
 
 class TrialData:
@@ -131,12 +135,12 @@ def write_trial_files(result: TrialResult, folder: Path) -> None:
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(result.config.to_mapping(), indent=2) + "\n")
-    result.scores.to_csv(folder / "scores.csv", index=False)
+    result.scores.to_csv(folder / SCORES_FILE, index=False)
     history = pd.DataFrame(result.history)
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     history.to_csv(folder / "history.csv", index=False)
     (folder / "report.txt").write_text(text_report(result.scores, result.class_names))
-    np.savez(folder / "trained_weights.npz", **_npz_names(result.weights))
+    write_weights(result.weights, folder / WEIGHTS_FILE)
     for name, figure in _figures(result).items():
         plots.save(figure, folder / "plots" / f"{name}.png")
 
@@ -144,11 +148,6 @@ def write_trial_files(result: TrialResult, folder: Path) -> None:
 def scores_digest(scores: pd.DataFrame) -> str:
     """Returns the SHA-256 (hex) of a score table, to the last digit."""
     return hashlib.sha256(scores.to_csv(index=False).encode()).hexdigest()
-
-
-def _npz_names(weights: dict[str, np.ndarray]) -> dict[str, Any]:
-    """`np.savez` makes a file of each key, and unpackers would make folders of slashes."""
-    return {path.replace("/", "."): array for path, array in weights.items()}
 
 
 def _figures(result: TrialResult) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""The deployable classifier decides consistently and survives every kind of input."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pneumo_core.classifier import Classifier, ClassifierSettings, PythonFunction, confidence_band, encoded_bytes
+from pneumo_core.errors import ImageError
+
+
+def _brightness(pixels: np.ndarray) -> np.ndarray:
+    """A stand-in for a model: the mean brightness as probability."""
+    return pixels.mean(axis=(1, 2)) / 255
+
+
+def _classifier(threshold: float | None = None) -> Classifier:
+    return Classifier(ClassifierSettings(32, ("NORMAL", "PNEUMONIA"), threshold), _brightness)
+
+
+def _encoded(gray: int, form: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (40, 60), gray).save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.2, 0.5, 0.77, 0.99])
+def test_label_and_band_never_contradict(threshold: float) -> None:
+    """Nothing called positive is `low`, nothing called negative is `high`, and bands rise with the probability."""
+    classifier = _classifier(threshold)
+    bands = []
+    for probability in np.linspace(0, 1, 1001):
+        prediction = classifier.describe(float(probability))
+        assert prediction.label == ("PNEUMONIA" if probability >= threshold else "NORMAL")
+        assert prediction.band != ("low" if prediction.label == "PNEUMONIA" else "high")
+        bands.append(("low", "moderate", "high").index(prediction.band))
+    assert bands == sorted(bands)
+    assert set(bands) == {0, 1, 2}
+
+
+def test_without_a_threshold_the_edges_are_the_notebooks() -> None:
+    """0.3 and 0.7, with its three sentences."""
+    classifier = _classifier(None)
+    edges = {0.29: "low", 0.3: "moderate", 0.69: "moderate", 0.71: "high"}
+    assert {p: classifier.describe(p).band for p in edges} == edges
+    assert confidence_band(0.3, 0.5) == "moderate"
+    assert classifier.describe(0.9).recommendation == "HIGH CONFIDENCE - Pneumonia likely"
+    assert classifier.describe(0.5).recommendation == "MODERATE CONFIDENCE - Manual review recommended"
+    assert classifier.describe(0.1).recommendation == "LOW CONFIDENCE - Likely normal"
+
+
+def test_settings_survive_their_file(tmp_path: Path) -> None:
+    """A threshold of none stays none."""
+    for settings in (ClassifierSettings(64, ("A", "B"), None), ClassifierSettings(224, ("A", "B"), 0.31)):
+        settings.save(tmp_path)
+        assert ClassifierSettings.load(tmp_path) == settings
+
+
+def test_bytes_and_base64_give_the_same(tmp_path: Path) -> None:
+    """What a program hands over and what arrives over HTTP are the same image."""
+    function = PythonFunction(_classifier())
+    images = [_encoded(10), _encoded(200, "JPEG")]
+    as_bytes = function.predict(pd.DataFrame({"image": images}))
+    as_text = function.predict([base64.b64encode(image).decode() for image in images])
+    pd.testing.assert_frame_equal(as_bytes, as_text)
+    assert as_bytes["label"].tolist() == ["NORMAL", "PNEUMONIA"]
+    assert as_bytes["probability"].tolist() == pytest.approx([10 / 255, 200 / 255], abs=1e-6)
+
+
+def test_a_bad_image_does_not_spoil_the_others() -> None:
+    """It gets a sentence, in its place; the others get their predictions."""
+    bad = [b"", b"GIF89a", _encoded(1)[:30], "not base64 at all!", 17, None, base64.b64encode(b"text").decode()]
+    answer = PythonFunction(_classifier()).predict([_encoded(200), *bad, _encoded(10)])
+    assert answer["error"].isna().tolist() == [True, *[False] * len(bad), True]
+    assert answer["probability"].notna().tolist() == [True, *[False] * len(bad), True]
+    assert all("\n" not in error for error in answer["error"].dropna())
+
+
+def test_only_bad_images_and_no_images_are_answered_too() -> None:
+    """The frame always has its columns."""
+    function = PythonFunction(_classifier())
+    assert function.predict([]).columns.tolist() == function.predict([b"x"]).columns.tolist()
+    assert len(function.predict([])) == 0
+
+
+def test_huge_input_is_refused_before_it_is_decoded() -> None:
+    """Neither bytes nor text over the limit are looked into."""
+    with pytest.raises(ImageError, match="at most 64000000 bytes"):
+        encoded_bytes(b"\0" * 64_000_001)
+    with pytest.raises(ImageError, match="at most"):
+        encoded_bytes("A" * 90_000_000)

@@ -1,0 +1,252 @@
+"""Models in the MLflow registry: one folder with two faces, versions, aliases.
+
+A registered model is one folder that MLflow loads in two ways: `mlflow.keras` takes decoded, resized gray pixels;
+`python_function` takes encoded images, and brings the code that decodes them along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pneumo_core
+from pneumo_core.classifier import ClassifierSettings
+from pneumo_core.errors import ModelError
+from tuning.store import Store
+from tuning.tracking import embedded_uri, prepare_embedded, translated
+
+_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
+_CODE_FILES = ("classifier.py", "images.py", "errors.py")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelReference:
+    """A version of a registered model.
+
+    Attributes:
+        name: of the model.
+        version: counted from 1.
+    """
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """MLflow's address of the version."""
+        return f"models:/{self.name}/{self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+def check_model_name(name: str) -> str:
+    """Returns the name if a model may have it.
+
+    Raises:
+        ModelError: if not.
+    """
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"model {name!r}: expected a name of letters, digits, '.', '_' and '-', at most 80.")
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """Returns the alias if a version may have it.
+
+    Raises:
+        ModelError: if not; MLflow keeps `latest` and `v1`, `v2`, … for itself.
+    """
+    if not _NAME.fullmatch(alias):
+        raise ModelError(f"alias {alias!r}: expected letters, digits, '.', '_' and '-', at most 80.")
+    if _RESERVED_ALIAS.fullmatch(alias):
+        raise ModelError(f"alias {alias}: is reserved by MLflow, as are latest and v1, v2, …; choose another.")
+    return alias
+
+
+class Registry:
+    """The model registry of a store or tracking server.
+
+    Args:
+        store: whose database is used if there is no URI.
+        uri: of a tracking server or database; None for the store's own.
+
+    Raises:
+        TrackingError: if it cannot be reached.
+
+    Side effects:
+        Sets MLflow's tracking and registry addresses for this process.
+    """
+
+    def __init__(self, store: Store, uri: str | None = None) -> None:
+        import mlflow
+
+        if uri is None:
+            store.check_writable()
+            prepare_embedded(store)
+        self.uri = uri or embedded_uri(store)
+        mlflow.set_tracking_uri(self.uri)  # addresses of models (models:/…) are resolved by what the process has set
+        mlflow.set_registry_uri(self.uri)
+        self._client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+
+    def find(self, reference: str | None) -> ModelReference:
+        """Resolves `NAME@ALIAS`, `NAME/VERSION` or `NAME` (its champion); None for the only model there is.
+
+        Raises:
+            ModelError: if there is no such model, alias or version.
+        """
+        name, sign, which = re.fullmatch(r"([^@/]*)([@/]?)(.*)", reference or self._only_model()).groups()  # type: ignore[union-attr]
+        check_model_name(name)
+        with translated(f"MLflow registry at {self.uri}"):
+            known = {model.name: model for model in self._client.search_registered_models()}
+        if name not in known:
+            raise ModelError(f"model {name}: not found; registered are: {', '.join(sorted(known)) or 'none yet'}.")
+        if sign == "/":
+            return ModelReference(name, self._checked_version(name, which))
+        alias = which if sign else "champion"
+        aliases = dict(known[name].aliases)
+        if alias not in aliases:
+            raise ModelError(f"model {name}: has no alias {alias}; it has {', '.join(sorted(aliases)) or 'none'}.")
+        return ModelReference(name, str(aliases[alias]))
+
+    def register(
+        self, folder: Path, name: str, alias: str, *, run_id: str, metrics: dict[str, float], tags: dict[str, str]
+    ) -> ModelReference:
+        """Uploads a model's folder, makes it a version, and then, as the last step, gives it the alias.
+
+        Args:
+            folder: as written by `write_model_folder`.
+            name: of the model.
+            alias: that shall point to the new version, and no longer to any other.
+            run_id: of the trial's run, which the model belongs to.
+            metrics: of the model.
+            tags: where it comes from.
+
+        Raises:
+            TrackingError: if MLflow fails; the alias then still points where it did.
+
+        Side effects:
+            Writes to the registry.
+        """
+        from mlflow.entities import LoggedModelStatus, Metric
+
+        client = self._client
+        with translated(f"MLflow registry at {self.uri}"):
+            experiment_id = client.get_run(run_id).info.experiment_id
+            model = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=tags)
+            client.log_model_artifacts(model.model_id, str(folder))
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            logged = [Metric(key, value, 0, 0, model_id=model.model_id) for key, value in metrics.items()]
+            client.log_batch(run_id, metrics=[metric for metric in logged if metric.value == metric.value])
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            source = f"models:/{model.model_id}"
+            version = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model.model_id)
+            client.set_registered_model_alias(name, alias, version.version)
+        return ModelReference(name, str(version.version))
+
+    def python_function(self, reference: ModelReference) -> Any:
+        """Loads a version's `python_function` face.
+
+        Returns:
+            MLflow's model, whose `predict` takes encoded images.
+
+        Raises:
+            ModelError: if its files are gone or damaged.
+        """
+        import mlflow
+
+        try:
+            return mlflow.pyfunc.load_model(reference.uri)
+        except Exception as error:  # MLflow, Keras and the file system each raise their own kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"model {reference}: its files cannot be loaded ({reason}); promote it again, or name another version."
+            ) from error
+
+    def _only_model(self) -> str:
+        with translated(f"MLflow registry at {self.uri}"):
+            names = sorted(model.name for model in self._client.search_registered_models())
+        if len(names) != 1:
+            have = (
+                f"there are {', '.join(names)}" if names else "none is registered yet; promote one with `tune promote`"
+            )
+            raise ModelError(f"expected --model NAME@ALIAS, because {have}.")
+        return str(names[0])
+
+    def _checked_version(self, name: str, version: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.get_model_version(name, version).version)
+        except MlflowException as error:
+            raise ModelError(f"model {name}: has no version {version}.") from error
+
+
+def write_model_folder(folder: Path, model: Any, settings: ClassifierSettings) -> None:
+    """Writes a Keras model as one MLflow model with two faces.
+
+    Args:
+        folder: new.
+        model: from gray pixels to probabilities, of standard layers only.
+        settings: of the classifier.
+
+    Side effects:
+        Writes the folder.
+    """
+    import mlflow
+    from mlflow.models import Model
+
+    pins = [f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS]
+    described = Model()
+    signature = _keras_signature(settings.image_size)
+    mlflow.keras.save_model(model, str(folder), mlflow_model=described, signature=signature, pip_requirements=pins)
+    settings.save(folder)
+    package = _write_code(folder / "code")
+    described.flavors["python_function"] |= {"loader_module": f"{package}.classifier", "code": "code"}
+    described.flavors["python_function"].pop("data", None)
+    described.signature = _signature()
+    described.save(str(folder / "MLmodel"))
+
+
+def _write_code(folder: Path) -> str:
+    """Copies what decodes and describes, as a package whose name follows from its content.
+
+    Two versions loaded into one process, or into one that has this program installed, so keep to their own code.
+    """
+    source = Path(pneumo_core.__file__).parent
+    digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in _CODE_FILES)).hexdigest()[:12]
+    package = folder / f"pneumo_classifier_{digest}"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""The code that a registered classifier brings along."""\n')
+    for name in _CODE_FILES:
+        shutil.copyfile(source / name, package / name)
+    return package.name
+
+
+def _keras_signature(image_size: int) -> Any:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    pixels = TensorSpec(np.dtype("uint8"), (-1, image_size, image_size, 1), "pixels")
+    return ModelSignature(inputs=Schema([pixels]))
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    image = ColSpec(AnyType(), "image")  # type: ignore[no-untyped-call]  # bytes, or base64 over HTTP
+    outputs = [
+        *(ColSpec(DataType.double, name) for name in ("probability", "normal_probability")),
+        *(ColSpec(DataType.string, name, required=False) for name in ("label", "band", "recommendation", "error")),
+    ]
+    return ModelSignature(inputs=Schema([image]), outputs=Schema([*outputs]))
