@@ -6,9 +6,11 @@ the rest. What the prefix computes depends only on the image, never on the trial
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -162,7 +164,8 @@ def _kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
 
 def _imagenet_arrays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     try:
-        vgg16 = keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+        with contextlib.redirect_stdout(sys.stderr):  # where Keras' progress bar belongs
+            vgg16 = keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
     except Exception as error:  # Keras passes on whatever its download met: URLError, timeouts, a bare Exception
         raise DownloadError(
             "VGG16's ImageNet weights are not in Keras' cache (~/.keras/models) and could not be downloaded "

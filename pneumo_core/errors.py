@@ -72,5 +72,9 @@ class PromotionError(PneumoError, RuntimeError):
     """The work of a promotion failed: the model that was built is not the one that was tried."""
 
 
+class OutOfMemoryError(PneumoError, MemoryError):
+    """One configuration needs more memory than there is; its trial fails, the study goes on."""
+
+
 class DivergedError(PneumoError, ArithmeticError):
     """A loss or score stopped being a finite number; the trial fails, the study goes on."""

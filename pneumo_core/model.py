@@ -29,6 +29,8 @@ def build_trainee(config: TrialConfig, weights: BackboneWeights, activation_shap
 def standardize_features(trainee: keras.Model, activations: np.ndarray) -> None:
     """Gives the feature scaling layer the mean and variance of each channel over the training images.
 
+    With unfrozen convolutions these are the statistics before training; the layer keeps them while its input learns.
+
     Channels that (nearly) never fire would be blown up by their tiny deviation; they get at least a thousandth of the
     median channel's variance instead.
 

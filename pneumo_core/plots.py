@@ -66,7 +66,7 @@ def plot_history(history: Sequence[EpochMetrics], best_epoch: int) -> Figure:
         axis.plot(epochs, [row[name] for row in history], "o-", ms=3, color=BLUE, label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in history], "s-", ms=3, color=ORANGE, label="validation")
         axis.legend()
-    loss.set_ylabel("cross-entropy (nats)")
+    loss.set_ylabel("loss (nats; training: weighted, with dropout)")
     accuracy.set_ylabel("accuracy at 0.5")
     auc.plot(epochs, [row["val_roc_auc"] for row in history], "s-", ms=3, color=ORANGE)
     auc.set_ylabel("validation ROC AUC")

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from pneumo_core.errors import ConfigError
+
 
 def start_tensorflow(threads: int = 0) -> Any:
     """Imports TensorFlow (about 11 s, once a process) and fixes what would make results depend on the moment.
@@ -19,6 +21,9 @@ def start_tensorflow(threads: int = 0) -> Any:
 
     Returns:
         The `tensorflow` module.
+
+    Raises:
+        ConfigError: if this process already computes with another number of threads.
 
     Side effects:
         Sets `KERAS_BACKEND` and TensorFlow's log level in this process's environment, its thread counts (if it has not
@@ -31,7 +36,12 @@ def start_tensorflow(threads: int = 0) -> Any:
         import tensorflow as tf
 
     if threads and tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"threads {threads}: TensorFlow already computes with another number in this process; start a new one."
+            ) from error
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
     return tf
@@ -62,4 +72,6 @@ def threads_in_use() -> int:
     """Returns how many threads one TensorFlow operation of this process may use."""
     import tensorflow as tf
 
-    return int(tf.config.threading.get_intra_op_parallelism_threads()) or (os.cpu_count() or 1)
+    chosen = int(tf.config.threading.get_intra_op_parallelism_threads())
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return chosen or available or 1

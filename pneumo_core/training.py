@@ -136,8 +136,11 @@ class TrainingStep:
         is_suffix = {id(v) for layer in trainee.layers if layer.name.startswith("block") for v in layer.weights}
         self._head_variables = [v for v in trainee.trainable_variables if id(v) not in is_suffix]
         self._suffix_variables = [v for v in trainee.trainable_variables if id(v) in is_suffix]
-        self.head.build(self._head_variables)
-        self.suffix.build(self._suffix_variables)
+        for optimizer, variables in ((self.head, self._head_variables), (self.suffix, self._suffix_variables)):
+            optimizer.build(variables)
+            # Summing gradients over replicas, of which there is one, is a custom gradient to TensorFlow, whose global
+            # registry would keep this graph, with all weights in it, for as long as the process lives.
+            optimizer._all_reduce_sum_gradients = list
         self._compiled = tf.function(self._step, reduce_retracing=True)
 
     def set_learning_rate(self, learning_rate: float) -> None:

@@ -89,4 +89,9 @@ def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
     import pandas as pd
 
     rows = leaderboard_rows(load_record(Store.at(store), study))
-    return pd.DataFrame([row | row.pop("metrics") | row.pop("params") for row in rows])
+    return pd.DataFrame([_flat(row) for row in rows])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    metrics, params = row.pop("metrics"), row.pop("params")
+    return {**row, **metrics, **params}

@@ -86,7 +86,7 @@ def run(
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; train nothing.")] = (
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check space and data, print the plan, train nothing.")] = (
         False
     ),
     as_json: JsonOption = False,
@@ -165,6 +165,9 @@ def promote(
     ),
     alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check the model, register nothing.")] = False,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
+    ] = None,
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:
@@ -172,7 +175,14 @@ def promote(
     from tuning.promotion import promote as promote_trial
 
     result = promote_trial(
-        _open_store(store), study, trial=trial, model=model, alias=alias, dry_run=dry_run, tell=_tell()
+        _open_store(store),
+        study,
+        trial=trial,
+        model=model,
+        alias=alias,
+        dry_run=dry_run,
+        tracking_uri=tracking_uri,
+        tell=_tell(),
     )
     if as_json:
         _print_json(dataclasses.asdict(result))
@@ -292,12 +302,9 @@ def make_demo_data(
     store: StoreOption = Path("mlruns"),
 ) -> None:
     """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie."""
-    from pneumo_core.phantom_set import write_phantoms
-    from tuning.data_sources import demo_data
+    from tuning.data_sources import demo_data, make_demo
 
-    print(
-        demo_data(_open_store(store)) if directory is None else write_phantoms(directory, seed=seed, patients=patients)
-    )
+    print(demo_data(_open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
 
 
 def parse_duration(text: str) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
+from pneumo_core.errors import DatasetError, StoreError
 from tuning.store import Store
 
 DEMO_SEED = 0
+DEMO_PATIENTS = 200
 
 
 def locate_data(source: str, store: Store) -> Path:
@@ -32,17 +35,47 @@ def locate_data(source: str, store: Store) -> Path:
     return Path(source).expanduser()
 
 
-def demo_data(store: Store) -> Path:
-    """Returns the store's folder of synthetic radiographs.
+def demo_data(store: Store, seed: int = DEMO_SEED, patients: int = DEMO_PATIENTS) -> Path:
+    """Returns a folder of synthetic radiographs in the store.
+
+    Args:
+        store: that holds it.
+        seed: equal seeds make equal images.
+        patients: how many are drawn.
+
+    Raises:
+        StoreError: if the store cannot be written.
 
     Side effects:
-        Makes it on first use (some seconds).
+        Makes the images on first use (some seconds), one process at a time.
+    """
+    name = f"demo-{seed}" if patients == DEMO_PATIENTS else f"demo-{seed}-{patients}"
+    images = store.data / name / "chest_xray"
+    if not images.is_dir():
+        store.check_writable()
+        try:
+            store.data.mkdir(exist_ok=True)
+            with (store.data / f".{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not images.is_dir():
+                    make_demo(images.parent, seed, patients)
+        except OSError as error:
+            raise StoreError(f"store {store.root}: synthetic images cannot be written to it ({error}).") from error
+    return images
+
+
+def make_demo(directory: Path, seed: int = DEMO_SEED, patients: int = DEMO_PATIENTS) -> Path:
+    """Makes a set of synthetic radiographs in a folder and returns where the images lie.
+
+    Raises:
+        DatasetError: if there is one already, or the folder cannot be written.
+
+    Side effects:
+        Writes the images.
     """
     from pneumo_core.phantom_set import write_phantoms
 
-    folder = store.data / f"demo-{DEMO_SEED}"
-    if not folder.exists():
-        store.check_writable()
-        store.data.mkdir(exist_ok=True)
-        write_phantoms(folder, seed=DEMO_SEED)
-    return folder
+    try:
+        return write_phantoms(directory, seed=seed, patients=patients)
+    except OSError as error:
+        raise DatasetError(f"{directory}: synthetic images cannot be written to it ({error}).") from error

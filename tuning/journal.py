@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 from pneumo_core.errors import StoreError
@@ -39,10 +41,30 @@ class Journal:
         line = json.dumps(head | dataclasses.asdict(event), separators=(",", ":")) + "\n"
         try:
             with self._path.open("ab", buffering=0) as file:
-                file.write(line.encode())
-                os.fsync(file.fileno())
+                self._write_whole(file, line.encode())
         except OSError as error:
             raise StoreError(f"journal {self._path}: cannot be written ({error.strerror or error}).") from error
+
+    @staticmethod
+    def _write_whole(file: FileIO, line: bytes) -> None:
+        """Writes all of the line or nothing, so that a later line never lands behind a torn one."""
+        before = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+def begun_at(path: Path) -> float:
+    """Returns when a study began, in seconds since 1970; 0 if its journal does not say."""
+    try:
+        with path.open("rb") as file:
+            return float(json.loads(file.readline())["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def read_journal(path: Path) -> Iterator[Event]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.dataset import Dataset, index_dataset
@@ -17,7 +13,8 @@ from pneumo_core.splits import Split, holdout
 from search_spaces import ChoiceParameter, SearchSpace
 from tuning.data_sources import locate_data
 from tuning.events import StudyStarted
-from tuning.spaces import base_config
+from tuning.signals import sigterm_interrupts
+from tuning.spaces import base_config, refuse_unsuited
 from tuning.store import Store
 
 if TYPE_CHECKING:
@@ -57,14 +54,17 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     Raises:
         PneumoError: for whatever the study itself would refuse about space and data.
     """
-    dataset, split = _load_data(settings)
     space = settings.space
+    refuse_unsuited(space)
+    if settings.name is not None:
+        settings.store.refuse_taken(settings.name)
+    dataset, split = _load_data(settings)
     return {
         "space": space.name,
         "objective": space.objective,
         "direction": space.direction,
         "algorithm": space.algorithm,
-        "trials": min(space.trials, space.size() or space.trials),
+        "trials": space.trials if space.algorithm == "hyperband" else min(space.trials, space.size() or space.trials),
         "seed": space.seed,
         "searched": {p.name: p.model_dump(mode="json", exclude_none=True) for p in space.parameters},
         "start_with": [space.complete(known) for known in space.start_with],
@@ -95,6 +95,7 @@ def launch_study(
     Side effects:
         Writes the study, its MLflow runs and artifacts.
     """
+    refuse_unsuited(settings.space)
     settings.store.check_writable()
     if settings.name is not None:
         settings.store.refuse_taken(settings.name)
@@ -105,7 +106,7 @@ def launch_study(
     tell("starting TensorFlow")
     start_tensorflow(settings.threads)
     from tuning.study import Study
-    from tuning.tracking import Tracker
+    from tuning.tracking import Tracker, redacted
     from tuning.trial import TrialData
 
     data = TrialData(dataset.root, split.train, split.validation, dataset.class_names)
@@ -113,12 +114,12 @@ def launch_study(
         data.backbone_weights(source, seed)
     folder = settings.store.create_study(settings.name, space=settings.space.name)
     try:
-        tracker = Tracker(settings.store, folder, settings.tracking_uri)
-        started = _started(settings, dataset, split, folder.name, tracker.uri)
+        tracker = Tracker(settings.store, folder, settings.tracking_uri, settings.space.name)
+        started = _started(settings, dataset, split, folder.name, redacted(tracker.uri))
         study = Study(started, settings.space, data, folder, time_limit_s=settings.time_limit_s)
         tracker.announce = study.announce
         study.listeners += [tracker, *([progress] if progress else [])]
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             return study.run()
     finally:
         folder.discard_if_empty()
@@ -168,20 +169,3 @@ def _started(settings: StudySettings, dataset: Dataset, split: Split, name: str,
         threads=threads_in_use(),
         tracking_uri=tracking_uri,
     )
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends a study as Ctrl-C does, with its runs closed. Only the main thread may say so to Python."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from pneumo_core.errors import StoreError
@@ -60,7 +61,7 @@ def leaderboard_table(record: StudyRecord, top: int | None = None) -> Table:
             if trial.status == "completed"
             else [trial.status, *[""] * len(metrics)]
         )
-        values = [format_value(trial.params.get(name)) for name in record.started.parameters]
+        values = [escape(format_value(trial.params.get(name))) for name in record.started.parameters]
         duration = "" if trial.duration_s is None else f"{trial.duration_s:.1f}"
         table.add_row(str(rank), trial.trial, *scores, *values, duration)
     return table
@@ -100,7 +101,7 @@ def _study_row(store: Store, name: str) -> dict[str, Any]:
 
 
 def format_value(value: object) -> str:
-    """Returns a parameter's value as people read it: at most 4 significant digits, a dash for none."""
+    """Returns a value as people read it: at most 4 significant digits, a dash for none."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

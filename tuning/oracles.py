@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,11 +19,10 @@ from keras_tuner.src.engine.trial import TrialStatus
 
 from pneumo_core.seeds import derive, generator
 from search_spaces import ChoiceParameter, FloatParameter, Parameter, SearchSpace
+from tuning.spaces import HYPERBAND_FACTOR
 from tuning.tpe import TpeSuggester, Values
 
 _ENUMERABLE = 10_000  # finite spaces up to this size are searched for what was not tried yet
-_HYPERBAND_FACTOR = 3
-_TUNER_ID = "study"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,8 @@ class SearchOracle:
         if len(self._oracle.trials) >= self._trials:
             return None
         with _quiet():
-            trial = self._oracle.create_trial(_TUNER_ID)
+            # A worker that asks twice is told the same; each ask is a worker of its own.
+            trial = self._oracle.create_trial(str(len(self._oracle.trials)))
         if trial.status != TrialStatus.RUNNING:
             return None
         values = trial.hyperparameters.values
@@ -186,10 +187,25 @@ class _HyperbandOracle(_StudyOracle, kt.oracles.HyperbandOracle):  # type: ignor
     def __init__(self, space: SearchSpace, **options: Any) -> None:
         self.space = space
         self._known = list(space.start_with)
+        self._available = sys.maxsize
         super().__init__(hyperband_iterations=None, **options)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        return dict(kt.oracles.HyperbandOracle.populate_space(self, trial_id))
+        response = kt.oracles.HyperbandOracle.populate_space(self, trial_id)
+        if response["status"] == TrialStatus.STOPPED and self._close_first_round():
+            response = kt.oracles.HyperbandOracle.populate_space(self, trial_id)
+        return dict(response)
+
+    def _close_first_round(self) -> bool:
+        """Where a finite space has nothing new left, what the open bracket has goes on to its longer rounds."""
+        bracket = self._brackets[-1]
+        self._available = len(bracket["rounds"][0])
+        return self._available > 0 and len(bracket["rounds"]) > 1 and not bracket["rounds"][1]
+
+    def _get_size(self, bracket_num: int, round_num: int) -> int:
+        available = max(1, math.ceil(self._available / HYPERBAND_FACTOR**round_num))
+        size: int = super()._get_size(bracket_num, round_num)
+        return size if size < available else available
 
     def _random_values(self) -> Values | None:
         if self._known:
@@ -210,7 +226,7 @@ class _TpeOracle(_StudyOracle, kt.Oracle):  # type: ignore[misc]
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         number = len(self.trials)
         known = self.space.start_with[number] if number < len(self.space.start_with) else None
-        ticket, values = self._suggester.ask(number, known and self.space.complete(known))
+        ticket, values = self._suggester.ask(number, None if known is None else self.space.complete(known))
         if known is None and self._was_tried(values):
             self._suggester.tell(ticket, None)
             untried = self._untried(number)
@@ -236,7 +252,7 @@ def _build_oracle(space: SearchSpace, trials: int, epochs: int) -> Any:
     if not space.parameters:
         return _GridOracle(space, max_trials=trials, **options)
     if space.algorithm == "hyperband":
-        return _HyperbandOracle(space, max_epochs=max(epochs, 2), factor=_HYPERBAND_FACTOR, **options)
+        return _HyperbandOracle(space, max_epochs=epochs, factor=HYPERBAND_FACTOR, **options)
     oracles = {"tpe": _TpeOracle, "random": _RandomOracle, "grid": _GridOracle, "bayesian": _BayesianOracle}
     return oracles[space.algorithm](space, max_trials=trials, **options)
 

@@ -14,7 +14,7 @@ from tuning.leaderboard import load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.registry import ModelReference, Registry, check_alias, check_model_name, write_model_folder
 from tuning.store import Store
-from tuning.tracking import fetch_run_file
+from tuning.tracking import absolute_uri, fetch_run_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +56,7 @@ def promote(
     model: str | None = None,
     alias: str = "champion",
     dry_run: bool = False,
+    tracking_uri: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> PromotionResult:
     """Builds the whole model of a trial, checks that it scores as the trial did, registers it and sets the alias.
@@ -67,6 +68,7 @@ def promote(
         model: name in the registry; that of the study's space if None.
         alias: to be set.
         dry_run: build and check, register nothing.
+        tracking_uri: of MLflow; where the study was logged if None.
         tell: takes sentences for the user.
 
     Raises:
@@ -80,6 +82,8 @@ def promote(
         Writes to the registry, unless it is a dry run.
     """
     record = load_record(store, study)
+    if tracking_uri is not None:
+        record.started = dataclasses.replace(record.started, tracking_uri=absolute_uri(tracking_uri))
     chosen = choose_trial(record, trial)
     name = check_model_name(model or record.started.space)
     check_alias(alias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ OBJECTIVES = tuple(
 )
 """Final metrics of a trial: `pneumo_core.evaluation.METRIC_NAMES`, repeated because that module is slow to import."""
 
+HYPERBAND_FACTOR = 3
+"""Of the configurations in a rung of Hyperband, one in so many goes on, for so many times the epochs."""
+
 _MINIMIZED = ("val_brier", "val_loss")
 _NOT_SEARCHED = ("stop_after",)  # Hyperband's own
 
@@ -56,7 +60,15 @@ def open_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     ]
     if problems:
         raise ConfigError("\n".join(problems))
-    return space.with_fixed(overrides) if overrides else space
+    return _located(space.with_fixed(overrides) if overrides else space)
+
+
+def _located(space: SearchSpace) -> SearchSpace:
+    """A weights file is recorded by its absolute path, so that it is found from every working directory."""
+    weights = space.fixed.get("weights")
+    if isinstance(weights, str) and weights not in ("imagenet", "random"):
+        return space.with_fixed({"weights": str(Path(weights).expanduser().resolve())})
+    return space
 
 
 def base_config(space: SearchSpace) -> TrialConfig:
@@ -66,6 +78,40 @@ def base_config(space: SearchSpace) -> TrialConfig:
         ConfigError: if a fixed value is impossible.
     """
     return TrialConfig.from_mapping({"seed": space.seed, **space.fixed})
+
+
+def refuse_unsuited(space: SearchSpace) -> None:
+    """Makes sure that the space's algorithm can search it.
+
+    Raises:
+        ConfigError: if Hyperband has no epochs to share out, or too few trials to train anything to the end.
+    """
+    if space.algorithm != "hyperband" or not space.parameters:
+        return
+    if any(parameter.name == "epochs" for parameter in space.parameters):
+        raise ConfigError("algorithm hyperband: shares out the epochs itself; fix epochs instead of searching it.")
+    epochs = base_config(space).epochs
+    if epochs < HYPERBAND_FACTOR:
+        raise ConfigError(
+            f"algorithm hyperband: expected at least {HYPERBAND_FACTOR} epochs to share out, got {epochs}; give more "
+            "with --set epochs=9, or take tpe."
+        )
+    needed = hyperband_bracket_trials(epochs)
+    if space.trials < needed and (space.size() or needed) >= needed:
+        raise ConfigError(
+            f"algorithm hyperband: its first bracket takes {needed} trials before one is trained for all {epochs} "
+            f"epochs, got {space.trials}; give more with --trials, fewer epochs, or take tpe."
+        )
+
+
+def hyperband_bracket_trials(epochs: int) -> int:
+    """Returns how many trials the first, most aggressive bracket of Hyperband takes, all rungs counted.
+
+    Source: `keras_tuner.oracles.HyperbandOracle`; a test compares the two.
+    """
+    brackets = int(math.log(epochs, HYPERBAND_FACTOR) + 1e-9) + 1
+    finalists = math.ceil(1 + math.log(epochs, HYPERBAND_FACTOR)) / brackets
+    return sum(math.ceil(finalists * HYPERBAND_FACTOR**rung) for rung in range(brackets))
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

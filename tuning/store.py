@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
+import itertools
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
 from pneumo_core.errors import StoreError, StudyError
+from tuning.journal import begun_at
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -63,7 +65,7 @@ class Store:
 
     def study_names(self) -> list[str]:
         """Returns the names of all studies, oldest first."""
-        journals = sorted(self.studies.glob("*/journal.jsonl"), key=lambda path: (path.stat().st_ctime, path))
+        journals = sorted(self.studies.glob("*/journal.jsonl"), key=lambda path: (begun_at(path), path))
         return [path.parent.name for path in journals]
 
     def create_study(self, name: str | None, *, space: str) -> StudyFolder:
@@ -78,14 +80,17 @@ class Store:
         """
         self.check_writable()
         if name is not None:
-            self.refuse_taken(name)
-            return self._claim(name)
-        number = 1
-        while True:
-            try:
-                return self._claim(f"{space}-{number}")
-            except FileExistsError:
-                number += 1
+            checked_study_name(name)
+        try:
+            self.studies.mkdir(exist_ok=True)
+            for number in itertools.count(1):
+                with contextlib.suppress(FileExistsError):
+                    return self._claim(name or f"{space}-{number}")
+                if name is not None:
+                    self.refuse_taken(name)
+        except OSError as error:
+            raise StoreError(f"store {self.root}: no study can be made in it ({error}).") from error
+        raise AssertionError("numbers never end")
 
     def refuse_taken(self, name: str) -> None:
         """Makes sure that a new study may have the name.
@@ -119,7 +124,7 @@ class Store:
 
     def _claim(self, name: str) -> StudyFolder:
         folder = StudyFolder(self.studies / name)
-        folder.root.mkdir(parents=True)
+        folder.root.mkdir()
         return folder
 
 
@@ -165,17 +170,3 @@ def checked_study_name(name: str) -> str:
             "a sign)."
         )
     return name
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it holds either its old or its new content, whatever happens.
-
-    Side effects:
-        Writes the file, through a neighbour that is then renamed.
-    """
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    with neighbour.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    neighbour.replace(path)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pneumo_core import plots
 from pneumo_core.config import TrialConfig
-from pneumo_core.errors import DivergedError
+from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError
 from search_spaces import SearchSpace
 from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, StudyStatus, TrialCompleted, TrialFailed
 from tuning.events import TrialStarted as TrialStartedEvent
@@ -141,9 +143,11 @@ class Study:
         try:
             result = execute_trial(config, self._data, on_epoch)
             score = self._score(result)
-        except (DivergedError, MemoryError) as error:
-            self.announce(TrialFailed(trial, str(error) or "out of memory", self._clock() - begun))
+        except (DivergedError, OutOfMemoryError) as error:
+            self.announce(TrialFailed(trial, str(error), self._clock() - begun))
             return None
+        finally:
+            gc.collect()  # Keras models refer to themselves; without this a study would hold several trials' weights
         self._complete(trial, result, score, begun)
         return score
 
@@ -163,7 +167,8 @@ class Study:
         return score
 
     def _complete(self, trial: str, result: TrialResult, score: float, begun: float) -> None:
-        write_trial_files(result, self._folder.staging(trial))
+        with self._writing():
+            write_trial_files(result, self._folder.staging(trial))
         self.announce(
             TrialCompleted(
                 trial=trial,
@@ -178,9 +183,19 @@ class Study:
     def _write_study_files(self) -> None:
         """A look at the images, and who is in training and validation: once for the study, for its MLflow run."""
         folder = self._folder.staging("study")
-        folder.mkdir(parents=True)
         pixels, _ = self._data.pixels(self._base.image_size)
-        plots.save(plots.plot_samples(pixels, self._data.training, self._data.class_names), folder / "samples.png")
+        samples = plots.plot_samples(pixels, self._data.training, self._data.class_names)
         columns = ["path", "group", "subtype", "label"]
-        self._data.training[columns].to_csv(folder / "split_training.csv", index=False)
-        self._data.validation[columns].to_csv(folder / "split_validation.csv", index=False)
+        with self._writing():
+            folder.mkdir(parents=True)
+            plots.save(samples, folder / "samples.png")
+            self._data.training[columns].to_csv(folder / "split_training.csv", index=False)
+            self._data.validation[columns].to_csv(folder / "split_validation.csv", index=False)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = self._folder.root
+            raise StoreError(f"study {place.name}: its files cannot be written to {place} ({error}).") from error

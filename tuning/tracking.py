@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -48,6 +49,19 @@ _TEXT_LIMIT = 5000  # MLflow's ends are 6000 characters for a parameter, 8000 fo
 def embedded_uri(store: Store) -> str:
     """Returns the tracking URI of the SQLite database in the store."""
     return f"sqlite:///{store.database}"
+
+
+def absolute_uri(uri: str) -> str:
+    """Returns the URI so that it means the same from every working directory: SQLite paths are made absolute."""
+    scheme, _, path = uri.partition(":///")
+    if scheme == "sqlite" and path and not path.startswith("/"):
+        return f"sqlite:///{Path(path).resolve()}"
+    return uri
+
+
+def redacted(uri: str) -> str:
+    """Returns the URI without its password, for messages and for the record."""
+    return re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", uri)
 
 
 def prepare_embedded(store: Store) -> None:
@@ -114,6 +128,7 @@ class Tracker:
         store: where an embedded database and the artifacts lie.
         folder: of the study; finished trials' files are taken from its staging folder.
         uri: of the tracking store or server; None for the embedded database.
+        space: name of the search space, and so of the experiment.
         warn: takes a sentence for the user when MLflow fails.
 
     Attributes:
@@ -121,7 +136,7 @@ class Tracker:
         announce: takes the `RunLinked` events that this tracker makes; to be set before the first event.
 
     Raises:
-        TrackingError: if the tracking store cannot be reached.
+        TrackingError: if the tracking store cannot be reached, or the experiment was deleted there.
     """
 
     def __init__(
@@ -129,34 +144,37 @@ class Tracker:
         store: Store,
         folder: StudyFolder,
         uri: str | None,
+        space: str,
         warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
     ) -> None:
         from mlflow import MlflowClient
 
         if uri is None:
             prepare_embedded(store)
-        self.uri = uri or embedded_uri(store)
+        self.uri = absolute_uri(uri) if uri else embedded_uri(store)
         self._store, self._folder, self._warn = store, folder, warn
         self.announce: Callable[[Event], None] = lambda event: None
-        self._embedded = uri is None
-        with translated(f"MLflow at {self.uri}"):
+        with translated(f"MLflow at {redacted(self.uri)}"):
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
+            self._experiment = self._experiment_id(space)
         self._runs: dict[str, str] = {}
+        self._open: set[str] = set()
         self._unlogged: set[str] = set()
-        self._experiment = ""
         self._parent_tags: dict[str, str] = {}
 
     def __call__(self, event: Event, record: StudyRecord) -> None:
         """Writes one event; if MLflow fails, says so and leaves the trial's files where they are."""
+        trial = getattr(event, "trial", "")
+        if trial not in self._runs and not isinstance(event, (StudyStarted, TrialStarted)):
+            return  # its run could not be made, and the user was told then
         try:
             self._write(event, record)
         except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
-            trial = getattr(event, "trial", "")
             if trial not in self._unlogged:
                 self._unlogged.add(trial)
                 self._warn(
-                    f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
+                    f"MLflow at {redacted(self.uri)} failed ({_first_line(error)}); the study goes on, "
                     f"unlogged files stay in {self._folder.root / 'staging'}."
                 )
 
@@ -172,12 +190,11 @@ class Tracker:
                 self._complete_trial(event)
             case TrialFailed():
                 self._client.set_tag(self._runs[event.trial], "pneumo.failure", event.reason[:_TEXT_LIMIT])
-                self._client.set_terminated(self._runs[event.trial], "FAILED")
+                self._close(event.trial, "FAILED")
             case StudyEnded():
                 self._end_study(event, record)
 
     def _start_study(self, event: StudyStarted) -> None:
-        self._experiment = self._experiment_id(event.space)
         self._parent_tags = {
             "pneumo.study": event.study,
             "pneumo.space": event.space,
@@ -227,13 +244,13 @@ class Tracker:
         self._client.set_tag(run_id, "pneumo.weights_digest", event.weights_digest)
         staging = self._folder.staging(event.trial)
         self._client.log_artifacts(run_id, str(staging))
-        self._client.set_terminated(run_id, "FINISHED")
+        self._close(event.trial, "FINISHED")
         shutil.rmtree(staging)
 
     def _end_study(self, event: StudyEnded, record: StudyRecord) -> None:
         for trial in record.trials.values():
-            if trial.status == "interrupted" and trial.trial in self._runs:
-                self._client.set_terminated(self._runs[trial.trial], "KILLED")
+            if trial.trial in self._open:
+                self._close_late(trial)
         parent = self._runs[""]
         best = record.best()
         if best is not None:
@@ -247,19 +264,42 @@ class Tracker:
             shutil.rmtree(study_files)
         if event.reason:
             self._client.set_tag(parent, "pneumo.failure", event.reason[:_TEXT_LIMIT])
-        self._client.set_terminated(parent, _RUN_STATUS[event.status])
+        self._close("", _RUN_STATUS[event.status])
+
+    def _close_late(self, trial: TrialRecord) -> None:
+        """Ends a run that is still open because the trial was interrupted, or because MLflow failed at its end."""
+        staging = self._folder.staging(trial.trial)
+        if trial.status == "completed" and staging.is_dir():
+            self._client.log_artifacts(self._runs[trial.trial], str(staging))
+            self._log_metrics(trial.trial, trial.metrics, 0)
+            shutil.rmtree(staging)
+        self._close(trial.trial, {"completed": "FINISHED", "failed": "FAILED"}.get(trial.status, "KILLED"))
+
+    def _close(self, trial: str, status: str) -> None:
+        self._client.set_terminated(self._runs[trial], status)
+        self._open.discard(trial)
 
     def _experiment_id(self, name: str) -> str:
         """One experiment a space, so that studies of a space can be compared in one list."""
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        location = (self._store.artifacts / name).as_uri() if self._embedded else None
+        from mlflow.exceptions import MlflowException
+
+        location = (self._store.artifacts / name).as_uri() if self.uri.startswith("sqlite:") else None
         tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens with its tools for chat bots
-        return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+            except MlflowException as error:
+                experiment = self._client.get_experiment_by_name(name)  # another study may just have made it
+                if experiment is None:
+                    raise error from None
+        if experiment.lifecycle_stage == "deleted":
+            raise TrackingError(f"experiment {name} was deleted in MLflow; restore it there, or rename the space.")
+        return str(experiment.experiment_id)
 
     def _link(self, trial: str, run_id: str) -> None:
         self._runs[trial] = run_id
+        self._open.add(trial)
         self.announce(RunLinked(trial, run_id))
 
     def _log_params(self, trial: str, values: dict[str, Any]) -> None:
@@ -294,6 +334,8 @@ def translated(what: str) -> Iterator[None]:
     """Turns whatever MLflow raises in the block into a `TrackingError` of one line about `what`."""
     try:
         yield
+    except TrackingError:
+        raise
     except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
         raise TrackingError(
             f"{what}: cannot be used ({_first_line(error)}); check --tracking-uri and --store, or leave "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from pneumo_core import plots
 from pneumo_core.activations import compiled, compute_activations
 from pneumo_core.backbone import BackboneWeights, build_prefix, load_backbone_weights
 from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.config import TrialConfig
+from pneumo_core.errors import OutOfMemoryError
 from pneumo_core.evaluation import compute_metrics, score_table, text_report
 from pneumo_core.images import read_images
 from pneumo_core.model import build_trainee, standardize_features, trained_weights, write_weights
@@ -98,8 +99,19 @@ def execute_trial(
 
     Raises:
         DivergedError: if a loss is no longer a finite number.
+        OutOfMemoryError: if memory does not suffice.
         PneumoError: if images or weights cannot be read.
     """
+    try:
+        return _execute(config, data, on_epoch)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise OutOfMemoryError(
+            f"out of memory with image_size {config.image_size}, batch_size {config.batch_size}, "
+            f"head_units {config.head_units}, unfrozen_layers {config.unfrozen_layers}"
+        ) from error
+
+
+def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, EpochMetrics], None]) -> TrialResult:
     training_pixels, validation_pixels = data.pixels(config.image_size)
     backbone_weights = data.backbone_weights(config.weights, config.weights_seed)
     prefix = build_prefix(config, backbone_weights)
@@ -143,11 +155,6 @@ def write_trial_files(result: TrialResult, folder: Path) -> None:
     write_weights(result.weights, folder / WEIGHTS_FILE)
     for name, figure in _figures(result).items():
         plots.save(figure, folder / "plots" / f"{name}.png")
-
-
-def scores_digest(scores: pd.DataFrame) -> str:
-    """Returns the SHA-256 (hex) of a score table, to the last digit."""
-    return hashlib.sha256(scores.to_csv(index=False).encode()).hexdigest()
 
 
 def _figures(result: TrialResult) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
+from tuning.signals import sigterm_interrupts
 from tuning.store import Store
 
 _START_TIMEOUT_S = 120.0
@@ -57,22 +59,35 @@ def serve_ui(store: Store, host: str, port: int, ready: Callable[[str], None]) -
     """
     from tuning.tracking import embedded_uri, prepare_embedded
 
+    _refuse_taken_port(host, port)
     store.check_writable()
     prepare_embedded(store)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", embedded_uri(store)]
     command += ["--default-artifact-root", store.artifacts.as_uri(), "--host", host, "--port", str(port)]
     command += ["--workers", "1"]
-    log = (store.root / "ui.log").open("wb")
-    server = subprocess.Popen(  # noqa: S603
-        command, env=os.environ | _LEAN, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    with (store.root / "ui.log").open("wb") as log:
+        server = subprocess.Popen(  # noqa: S603
+            command, env=os.environ | _LEAN, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        base_url = f"http://{host}:{port}"
-        _wait_until_healthy(server, base_url, str(store.root / "ui.log"))
-        ready(base_url)
-        return server.wait()
+        with sigterm_interrupts():
+            base_url = f"http://{host}:{port}"
+            _wait_until_healthy(server, base_url, str(store.root / "ui.log"))
+            ready(base_url)
+            return server.wait()
     finally:
         _end(server)
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    """Another server on the port would answer in place of ours."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise TrackingError(
+            f"port {port} of {host}: cannot be listened on ({error.strerror}); choose another with --port."
+        ) from error
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], base_url: str, log: str) -> None:
@@ -80,8 +95,7 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], base_url: str, log: str
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise TrackingError(
-                f"the MLflow server ended at once (exit {server.returncode}); is the port of {base_url} taken? "
-                f"Try another with --port; its own words are in {log}."
+                f"the MLflow server at {base_url} ended at once (exit {server.returncode}); its words are in {log}."
             )
         try:
             with urllib.request.urlopen(f"{base_url}/health", timeout=2):  # noqa: S310

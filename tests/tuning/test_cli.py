@@ -230,6 +230,23 @@ def test_demo_data_can_be_written_anywhere(tmp_path: Path) -> None:
     assert _tune("data", "demo", tmp_path / "mine", "--patients", 12).exit_code == 2
 
 
+def test_demo_data_in_the_store_follows_its_options(tmp_path: Path) -> None:
+    """Seed and number count without a folder too, and what an interrupted run left behind is no obstacle."""
+    (tmp_path / "data" / "demo-3-12").mkdir(parents=True)
+    result = _tune("data", "demo", "--seed", 3, "--patients", 12, store=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert Path(result.stdout.strip()) == tmp_path / "data" / "demo-3-12" / "chest_xray"
+    assert _tune("data", "demo", "--seed", 3, "--patients", 12, store=tmp_path).stdout == result.stdout
+
+
+def test_demo_data_where_none_can_be_is_one_line(tmp_path: Path) -> None:
+    """A file in the way ends in a sentence."""
+    (tmp_path / "file").write_text("")
+    result = _tune("data", "demo", tmp_path / "file" / "x", "--patients", 12)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot be written" in result.stderr
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1m5s", 65)])
 def test_durations_are_read(text: str, seconds: int) -> None:
     """As people write them."""

@@ -1,6 +1,8 @@
 """The journal keeps every event, survives a torn end, and never guesses at damage."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,28 @@ def test_other_damage_is_reported_with_its_line(tmp_path: Path, damage: bytes) -
     path.write_bytes(lines[0] + damage + b"".join(lines[1:]))
     with pytest.raises(StoreError, match=r"line 2: (damaged|written by)"):
         list(read_journal(path))
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_fragment(tmp_path: Path) -> None:
+    """A write cut short by a limit is taken back: what was recorded stays readable, and later lines are whole."""
+    code = (
+        "import resource, signal, sys\n"
+        "from tests.tuning.test_journal import EVENTS, Journal, Path, StoreError\n"
+        "path = Path(sys.argv[1]); journal = Journal(path); journal.append(EVENTS[0])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "size = path.stat().st_size\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, resource.RLIM_INFINITY))\n"
+        "try: journal.append(EVENTS[1])\n"
+        "except StoreError: print('refused', path.stat().st_size == size)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "journal.append(EVENTS[2])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "j")],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["refused", "True"]
+    assert list(read_journal(tmp_path / "j")) == [EVENTS[0], EVENTS[2]]
 
 
 def test_a_newer_format_is_not_guessed_at(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import keras_tuner as kt
 import pytest
 
+from pneumo_core.errors import ConfigError
 from search_spaces import SearchSpace
 from tuning.oracles import SearchOracle, Suggestion, configurations
+from tuning.spaces import hyperband_bracket_trials, refuse_unsuited
 
 ALGORITHMS = ("tpe", "random", "grid", "bayesian", "hyperband")
 
@@ -127,6 +130,50 @@ def test_flags_stay_flags(algorithm: str) -> None:
     parameters = {"batch_normalization": {"type": "choice", "values": [True, False]}} | PARAMETERS
     asked = _search(_space(algorithm, parameters=parameters, start_with=[]), 8)
     assert {type(suggestion.values["batch_normalization"]) for suggestion in asked} == {bool}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_starting_point_of_nothing_but_defaults_counts(algorithm: str) -> None:
+    """`start_with: [{}]`, or one whose every value was overridden by --set, means each parameter's default."""
+    parameters = {"head_units": {"type": "choice", "values": [64, 128, 256], "default": 128}} | {
+        name: PARAMETERS[name] for name in ("dropout", "class_weighting")
+    }
+    first = _search(_space(algorithm, parameters=parameters, start_with=[{}]), 2)[0]
+    assert first.values == {"head_units": 128, "dropout": 0.1, "class_weighting": "none"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 6])
+def test_hyperband_trains_the_best_of_a_small_space_to_the_end(size: int) -> None:
+    """Where fewer configurations exist than a first round takes, the longer rounds still happen."""
+    parameters = {"head_units": {"type": "choice", "values": [64 * (n + 1) for n in range(size)]}}
+    asked = _search(_space("hyperband", parameters=parameters, start_with=[]), 40)
+    assert len({s.values["head_units"] for s in asked if s.stop_after == 1}) == size
+    assert {s.stop_after for s in asked} == {1, 3, 9}
+    best = max((s.values for s in asked), key=_score)
+    assert any(s.values == best for s in asked if s.stop_after == 9)
+
+
+@pytest.mark.parametrize("epochs", [3, 4, 9, 10, 27, 50, 81, 100])
+def test_hyperbands_first_bracket_is_counted_as_keras_tuner_does(epochs: int) -> None:
+    """The number that a study with too few trials is refused by."""
+    oracle = kt.oracles.HyperbandOracle(objective=kt.Objective("x", "max"), max_epochs=epochs, factor=3)
+    bracket = oracle._get_num_brackets() - 1
+    expected = sum(oracle._get_size(bracket, rung) for rung in range(bracket + 1))
+    assert hyperband_bracket_trials(epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fixed": {"epochs": 2}}, "at least 3 epochs"),
+        ({"fixed": {"epochs": 9}, "trials": 5}, "first bracket takes 13 trials"),
+        ({"parameters": {"epochs": {"type": "int", "min": 3, "max": 9}}, "start_with": []}, "fix epochs"),
+    ],
+)
+def test_what_hyperband_cannot_search_is_refused_beforehand(changes: dict[str, Any], message: str) -> None:
+    """Not in the middle of a study, and not by promoting a model of one epoch."""
+    with pytest.raises(ConfigError, match=message):
+        refuse_unsuited(_space("hyperband", **({"endless": True} if "parameters" not in changes else {}), **changes))
 
 
 def test_tpe_learns() -> None:

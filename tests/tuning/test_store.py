@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_core.errors import StoreError, StudyError
-from tuning.store import Store, write_atomically
+from tuning.store import Store
 
 
 def test_studies_are_numbered_by_space(tmp_path: Path) -> None:
@@ -61,18 +61,25 @@ def test_a_store_that_cannot_be_written_says_why(tmp_path: Path) -> None:
             Store.at(tmp_path / "closed").check_writable()
 
 
+def test_a_file_where_studies_belong_is_said_in_one_line(tmp_path: Path) -> None:
+    """Whatever the operating system refuses becomes a sentence about the store."""
+    (tmp_path / "studies").write_text("")
+    with pytest.raises(StoreError, match="no study can be made in it"):
+        Store.at(tmp_path).create_study("mine", space="vgg16")
+
+
+def test_studies_are_listed_by_their_beginning(tmp_path: Path) -> None:
+    """Not by when they were last written to."""
+    store = Store.at(tmp_path)
+    for name, begun in (("b-second", 20), ("a-third", 30), ("c-first", 10)):
+        line = f'{{"v":1,"at":{begun},"event":"study_started"}}\n'
+        store.create_study(name, space="vgg16").journal.write_text(line)
+    assert store.study_names() == ["c-first", "b-second", "a-third"]
+
+
 def test_the_store_does_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path means the folder it meant when it was given."""
     monkeypatch.chdir(tmp_path)
     store = Store.at("mlruns")
     monkeypatch.chdir("/")
     assert store.database == tmp_path / "mlruns" / "mlflow.db"
-
-
-def test_atomic_writes_replace_the_whole_file(tmp_path: Path) -> None:
-    """The new content is there, and nothing else is left in the folder."""
-    path = tmp_path / "file"
-    for content in (b"old and long", b"new"):
-        write_atomically(path, content)
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]

@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo_core.config import TrialConfig
+from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
 from pneumo_core.evaluation import compute_metrics
+from pneumo_core.splits import holdout
 from tuning import study as study_module
 from tuning.api import leaderboard, run_study
 from tuning.events import EpochEnded, Event
@@ -24,6 +27,7 @@ from tuning.leaderboard import leaderboard_rows, load_record
 from tuning.record import StudyRecord
 from tuning.spaces import open_space
 from tuning.store import Store
+from tuning.trial import TrialData, execute_trial
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -81,7 +85,8 @@ def test_the_leaderboard_is_a_table_in_notebooks(finished: Finished) -> None:
     frame = leaderboard("first", store.root)
     assert frame["trial"].tolist() == [trial.trial for trial in record.ranked()]
     assert frame["val_roc_auc"].is_monotonic_decreasing
-    assert {"head_units", "run_id", "duration_s"} <= set(frame.columns)
+    metrics, params = record.trials["t0001"].metrics, record.trials["t0001"].params
+    assert list(frame.columns) == ["trial", "status", "score", "run_id", "duration_s", *metrics, *params]
 
 
 def test_no_test_image_is_ever_read(finished: Finished, phantoms: Path) -> None:
@@ -225,6 +230,74 @@ def test_a_tracking_store_that_breaks_does_not_break_the_study(
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
     assert (tmp_path / "studies/s/staging/t0002/scores.csv").is_file()
     assert "the study goes on" in capsys.readouterr().err
+
+
+def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Artifacts that could not be logged when a trial ended are logged when the study ends; no run stays open."""
+    from mlflow import MlflowClient
+
+    real, calls = MlflowClient.log_artifacts, []
+
+    def fails_once(client: MlflowClient, *args: object) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            raise OSError("disk hiccup")
+        real(client, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", fails_once)
+    record = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False).record
+    client = MlflowClient(record.started.tracking_uri)
+    run_id = record.trials["t0001"].run_id or ""
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert "scores.csv" in {item.path for item in client.list_artifacts(run_id)}
+    assert not any((tmp_path / "studies" / "tiny-1" / "staging").iterdir())
+
+
+def test_out_of_memory_costs_one_trial(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow's own error for it is no traceback, but a failed trial with its configuration named."""
+    import tensorflow as tf
+
+    from tuning import trial as trial_module
+
+    def exhausted(*args: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(trial_module, "train", exhausted)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False)
+    assert result.summary()["trials"] == {"completed": 0, "failed": 2}
+    assert "out of memory with image_size 32" in (result.record.trials["t0001"].reason or "")
+
+
+def test_trials_leave_nothing_in_memory(phantoms: Path) -> None:
+    """After a trial neither its graph nor its weights are held by TensorFlow's global tables."""
+    import gc
+
+    import tensorflow as tf
+
+    dataset = index_dataset(phantoms)
+    split = holdout(dataset.manifest)
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names)
+    config = TrialConfig(weights="random", image_size=32, epochs=1, pooling="average", unfrozen_layers=1)
+    held = []
+    for _ in range(3):
+        execute_trial(config, data)
+        gc.collect()
+        variables = [thing for thing in gc.get_objects() if isinstance(thing, tf.Variable)]
+        held.append(sum(variable.shape.num_elements() or 0 for variable in variables))
+    assert held[2] <= held[0] + 1000
+
+
+def test_a_relative_weights_file_is_recorded_by_its_whole_path(
+    tmp_path: Path, tiny_space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promotion may run from another folder."""
+    monkeypatch.chdir(tmp_path)
+    assert open_space(str(tiny_space), {"weights": "w.h5"}).fixed["weights"] == str(tmp_path / "w.h5")
+    assert open_space(str(tiny_space), {"weights": "random"}).fixed["weights"] == "random"
 
 
 def test_a_plan_trains_nothing(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:

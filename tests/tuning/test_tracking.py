@@ -14,7 +14,7 @@ from pneumo_core.config import FIELD_NAMES
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
 from tuning.store import Store
-from tuning.tracking import embedded_uri, experiment_of, prepare_embedded
+from tuning.tracking import Tracker, absolute_uri, embedded_uri, experiment_of, prepare_embedded, redacted
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -96,6 +96,47 @@ def test_artifacts_lie_in_the_store(runs: dict[str, Run], finished: Finished) ->
     store, record, _ = finished
     assert all(run.info.artifact_uri.startswith(store.artifacts.as_uri()) for run in runs.values())
     assert experiment_of(record) == runs[""].info.experiment_id
+
+
+def test_an_experiment_made_by_another_study_meanwhile_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two first studies of a space in one store: the second finds that the first was faster."""
+    store = Store.at(tmp_path)
+    prepare_embedded(store)
+    folder = store.create_study("s", space="tiny")
+    real, asked = MlflowClient.get_experiment_by_name, []
+
+    def not_yet(client: MlflowClient, name: str) -> object:
+        asked.append(name)
+        if len(asked) == 1:
+            client.create_experiment(name)
+            return None
+        return real(client, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", not_yet)
+    assert (
+        Tracker(store, folder, None, "tiny")._experiment
+        == MlflowClient(embedded_uri(store)).get_experiment_by_name("tiny").experiment_id
+    )
+
+
+def test_a_deleted_experiment_is_refused_before_the_study(tmp_path: Path) -> None:
+    """MLflow would take no run into it, and so no trial would be logged."""
+    store = Store.at(tmp_path)
+    prepare_embedded(store)
+    client = MlflowClient(embedded_uri(store))
+    client.delete_experiment(client.create_experiment("tiny"))
+    with pytest.raises(TrackingError, match="experiment tiny was deleted in MLflow"):
+        Tracker(store, store.create_study("s", space="tiny"), None, "tiny")
+
+
+def test_addresses_mean_the_same_everywhere_and_keep_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite paths become absolute; a password stands neither in messages nor in the record."""
+    monkeypatch.chdir(tmp_path)
+    assert absolute_uri("sqlite:///rel.db") == f"sqlite:///{tmp_path}/rel.db"
+    assert absolute_uri("sqlite:////abs.db") == "sqlite:////abs.db"
+    assert absolute_uri("http://host:5000") == "http://host:5000"
+    assert redacted("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert redacted("http://host:5000/a@b") == "http://host:5000/a@b"
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from tuning.record import StudyRecord
 from tuning.store import Store
@@ -31,8 +34,9 @@ def _start(store: Path, port: int, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_the_server_answers_shows_the_study_and_ends_with_its_command(finished: Finished) -> None:
-    """Started for real, asked over HTTP, interrupted; no process stays behind."""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_answers_shows_the_study_and_ends_with_its_command(finished: Finished, stop: int) -> None:
+    """Started for real, asked over HTTP, interrupted by Ctrl-C or SIGTERM; no process stays behind."""
     store, record, _ = finished
     port = _free_port()
     tune = _start(store.root, port, "first")
@@ -43,7 +47,7 @@ def test_the_server_answers_shows_the_study_and_ends_with_its_command(finished: 
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
             assert b"MLflow" in page.read()
     finally:
-        tune.send_signal(signal.SIGINT)
+        tune.send_signal(stop)
         code = tune.wait(timeout=30)
     assert code == 130
     runs = re.findall(r"[0-9a-f]{32}", urllib.parse.unquote(link))
@@ -53,13 +57,12 @@ def test_the_server_answers_shows_the_study_and_ends_with_its_command(finished: 
 
 
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
-    """The message names the port's address and the way out."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        tune = _start(tmp_path, other.getsockname()[1])
-        _, errors = tune.communicate(timeout=120)
+    """Also if whoever has it answers, and so could be taken for our own server."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        tune = _start(tmp_path, other.server_port)
+        out, errors = tune.communicate(timeout=120)
     assert tune.returncode == 2
+    assert out == ""
     assert "--port" in errors
     assert "Traceback" not in errors
 
