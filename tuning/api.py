@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from tuning.leaderboard import leaderboard_rows, load_record
+from tuning.ranking import leaderboard_rows, load_record
 from tuning.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ def run_study(
         Writes the study, its MLflow runs and artifacts to the store.
     """
     from tuning.launch import StudySettings, launch_study
-    from tuning.progress import ProgressView
+    from tuning.progress import PatientConsole, ProgressView
     from tuning.spaces import open_space
 
     settings = StudySettings(
@@ -77,7 +75,7 @@ def run_study(
         skip_unreadable=skip_unreadable,
         threads=threads,
     )
-    return launch_study(settings, ProgressView(Console()) if progress else None)
+    return launch_study(settings, ProgressView(PatientConsole()) if progress else None)
 
 
 def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -33,6 +35,9 @@ class _Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             print("tune: interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
+        except OSError as error:  # of the output itself: a full disk behind it, a closed pipe
+            print(f"tune: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
 
 
 app = typer.Typer(
@@ -54,8 +59,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tune {version('pneumo-tune')}")
+        raise typer.Exit
+
+
 @app.callback()
-def tune() -> None:
+def tune(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Tune chest X-ray classifiers: search spaces, trials in MLflow, leaderboards."""
 
 
@@ -128,15 +145,16 @@ def run(
 @app.command("list")
 def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
     """List the studies of a store, oldest first."""
-    from tuning.leaderboard import studies_rows, studies_table
+    from tuning.ranking import studies_rows, studies_table
 
-    rows = studies_rows(_open_store(store))
+    opened = _open_store(store)
+    rows = studies_rows(opened)
     if as_json:
         _print_json(rows)
     elif rows:
         _console().print(studies_table(rows))
     else:
-        print(f"no study in {_open_store(store).root} yet; start one with `tune run`.", file=sys.stderr)
+        print(f"no study in {opened.root} yet; start one with `tune run`.", file=sys.stderr)
 
 
 @app.command()
@@ -147,7 +165,7 @@ def leaderboard(
     as_json: JsonOption = False,
 ) -> None:
     """Show the trials of a study, best first."""
-    from tuning.leaderboard import leaderboard_rows, load_record
+    from tuning.ranking import leaderboard_rows, load_record
 
     record = load_record(_open_store(store), study)
     if as_json:
@@ -236,10 +254,10 @@ def ui(
     store: StoreOption = Path("mlruns"),
 ) -> None:
     """Open the MLflow UI over a store, on this machine only, until Ctrl-C."""
-    from tuning.leaderboard import load_record
+    from tuning.ranking import load_record
     from tuning.ui import compare_url, serve_ui
 
-    opened = _open_store(store)
+    opened = _open_store(store).existing()
     record = load_record(opened, study) if study else None
 
     def ready(base_url: str) -> None:
@@ -247,7 +265,8 @@ def ui(
         if record:
             print(f"{record.started.study}: {compare_url(base_url, record)}", flush=True)
 
-    raise typer.Exit(serve_ui(opened, host, port, ready))
+    with contextlib.suppress(KeyboardInterrupt):
+        raise typer.Exit(serve_ui(opened, host, port, ready))
 
 
 @spaces_app.callback(invoke_without_command=True)
@@ -314,9 +333,9 @@ def parse_duration(text: str) -> float:
         ConfigError: if the text means no duration.
     """
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
-    if not match or not any(match.groups()):
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if not (hours or minutes or seconds):
         raise ConfigError(f"--time {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 3600.0 + minutes * 60.0 + seconds
 
 
@@ -335,7 +354,12 @@ def parse_classes(text: str) -> tuple[str, str]:
 def _tell() -> Callable[[str], None]:
     """Sentences about what is going on, for people; never on stdout."""
     console = _console(stderr=True)
-    return lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):  # a display that is gone never stops the work
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def _open_store(path: Path) -> Store:
@@ -347,8 +371,10 @@ def _open_store(path: Path) -> Store:
 def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
+    from tuning.progress import PatientConsole
+
+    console = PatientConsole(stderr=True) if stderr else Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 200  # a pipe has no width; tables should not be folded to 80 columns
     return console
 
@@ -358,9 +384,12 @@ def _print_json(document: Any) -> None:
 
 
 def _print_leaderboard(record: Any, top: int | None) -> None:
-    from tuning.leaderboard import leaderboard_table
+    from tuning.ranking import failures, leaderboard_table
 
-    _console().print(leaderboard_table(record, top))
+    console = _console()
+    console.print(leaderboard_table(record, top, console.width))
+    for sentence in failures(record):
+        print(sentence)
 
 
 def _print_plan(plan: dict[str, Any], as_json: bool) -> None:

@@ -13,7 +13,7 @@ from pneumo_core.splits import Split, holdout
 from search_spaces import ChoiceParameter, SearchSpace
 from tuning.data_sources import locate_data
 from tuning.events import StudyStarted
-from tuning.signals import sigterm_interrupts
+from tuning.signals import termination_interrupts
 from tuning.spaces import base_config, refuse_unsuited
 from tuning.store import Store
 
@@ -119,7 +119,7 @@ def launch_study(
         study = Study(started, settings.space, data, folder, time_limit_s=settings.time_limit_s)
         tracker.announce = study.announce
         study.listeners += [tracker, *([progress] if progress else [])]
-        with sigterm_interrupts():
+        with termination_interrupts():
             return study.run()
     finally:
         folder.discard_if_empty()

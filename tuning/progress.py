@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, TrialCompleted, TrialFailed, TrialStarted
-from tuning.leaderboard import format_value
+from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
+
+
+class PatientConsole(Console):
+    """A console that falls silent when its pipe or terminal is closed, instead of ending the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich, whose own way is to exit."""
+        self.quiet = True
 
 
 class ProgressView:
@@ -23,7 +33,11 @@ class ProgressView:
         self._study = self._trial = TaskID(0)
 
     def __call__(self, event: Event, record: StudyRecord) -> None:
-        """Shows one event."""
+        """Shows one event; a display that is gone (a closed pipe or terminal) never stops the study."""
+        with contextlib.suppress(OSError):
+            self._show(event, record)
+
+    def _show(self, event: Event, record: StudyRecord) -> None:
         match event:
             case StudyStarted():
                 self._start(event)
@@ -80,8 +94,11 @@ class ProgressView:
     def _stop(self, event: StudyEnded, record: StudyRecord) -> None:
         if self._bars:
             self._bars.stop()
-        counts = f"{record.count('completed')} completed, {record.count('failed')} failed"
-        self._say(f"study {record.started.study}: {event.status} after {event.wall_s:.1f} s, {counts}")
+        study, counts = record.started.study, f"{record.count('completed')} completed, {record.count('failed')} failed"
+        reason = f" ({event.reason})" if event.reason else ""
+        self._say(f"study {study}: {event.status}{reason} after {event.wall_s:.1f} s, {counts}")
+        if event.status == "interrupted" and record.best():
+            self._say(f"what is finished is kept: tune leaderboard {study}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError, StudyError, WeightsError
-from tuning.leaderboard import load_record
+from tuning.ranking import load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.registry import ModelReference, Registry, check_alias, check_model_name, write_model_folder
 from tuning.store import Store

@@ -64,11 +64,15 @@ class StudyRecord:
     ended: StudyEnded | None = None
 
     def ranked(self) -> list[TrialRecord]:
-        """Returns all trials, best score first, the earlier of equals first; those without a score at the end."""
+        """Returns all trials, best score first, those without a score at the end.
+
+        Of equals the one that was trained longer comes first (a later rung of Hyperband), then the earlier one.
+        """
         sign = -1 if self.started.direction == "max" else 1
 
-        def key(trial: TrialRecord) -> tuple[float, int]:
-            return (math.inf if trial.score is None else sign * trial.score, trial.number)
+        def key(trial: TrialRecord) -> tuple[float, int, int]:
+            score = math.inf if trial.score is None else sign * trial.score
+            return (score, -trial.config.get("stop_after", 0), trial.number)
 
         return sorted(self.trials.values(), key=key)
 

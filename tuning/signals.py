@@ -1,4 +1,4 @@
-"""SIGTERM taken as Ctrl-C, so that what is stopped from outside also cleans up."""
+"""SIGTERM and SIGHUP taken as Ctrl-C, so that what is stopped from outside also cleans up."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt in the block. Only in the main thread, where alone Python allows it."""
+def termination_interrupts() -> Iterator[None]:
+    """Makes SIGTERM, and SIGHUP of a terminal that closes, raise KeyboardInterrupt in the block.
+
+    Only in the main thread, where alone Python allows it. A SIGHUP that is ignored (`nohup`) stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,8 +22,12 @@ def sigterm_interrupts() -> Iterator[None]:
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

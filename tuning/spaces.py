@@ -162,4 +162,5 @@ def _check_objective(space: SearchSpace, path: Path) -> None:
         raise SpaceError([f"{path}: objective: expected one of {', '.join(OBJECTIVES)}; got {space.objective}"])
     expected = "min" if space.objective in _MINIMIZED else "max"
     if space.direction != expected:
-        raise SpaceError([f"{path}: direction: {space.objective} is better the {expected}imum; got {space.direction}"])
+        better = "lower" if expected == "min" else "higher"
+        raise SpaceError([f"{path}: direction: expected {expected}, because {better} {space.objective} is better"])

@@ -51,6 +51,16 @@ class Store:
         """Generated data sets."""
         return self.root / "data"
 
+    def existing(self) -> Store:
+        """Returns this store if it is there.
+
+        Raises:
+            StoreError: if not; a typo should not make a new one.
+        """
+        if not self.root.is_dir():
+            raise StoreError(f"store {self.root}: expected a folder that `tune run` has written to; check --store.")
+        return self
+
     def study(self, name: str) -> StudyFolder:
         """Returns the folder of an existing study.
 
@@ -64,7 +74,13 @@ class Store:
         return folder
 
     def study_names(self) -> list[str]:
-        """Returns the names of all studies, oldest first."""
+        """Returns the names of all studies, oldest first.
+
+        Raises:
+            StoreError: if the store is not a folder.
+        """
+        if self.root.exists():
+            self.existing()
         journals = sorted(self.studies.glob("*/journal.jsonl"), key=lambda path: (begun_at(path), path))
         return [path.parent.name for path in journals]
 

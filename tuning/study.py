@@ -107,11 +107,11 @@ class Study:
         try:
             self.announce(self.record.started)
             self._write_study_files()
-            self._search(begun)
+            reason = self._search(begun)
             if self.record.best():
                 status = "finished"
             else:
-                reason = "no trial completed"
+                reason = reason or "no trial completed"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -122,13 +122,16 @@ class Study:
             self.announce(StudyEnded(status, reason, self._clock() - begun))
         return StudyResult(self.record, self._clock() - begun)
 
-    def _search(self, begun: float) -> None:
+    def _search(self, begun: float) -> str:
+        """Asks and runs until there is an end; returns why it came before the last trial, if it did."""
         oracle = SearchOracle(self._space, self._space.trials, self._base.epochs)
         while self._clock() - begun < self._limit_s:
             suggestion = oracle.ask()
             if suggestion is None:
-                return
+                tried_all = len(self.record.trials) < self._space.trials
+                return "every configuration was tried" if tried_all else ""
             oracle.tell(suggestion, self._run_trial(suggestion))
+        return "time limit reached"
 
     def _run_trial(self, suggestion: Suggestion) -> float | None:
         """Runs one trial and returns its score, or None if it failed on its own account."""

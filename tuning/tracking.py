@@ -80,9 +80,14 @@ def prepare_embedded(store: Store) -> None:
     with (store.root / ".mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with translated(f"MLflow database {store.database}"):
-            connection = sqlite3.connect(store.database)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
+            if not store.database.exists():
+                # Made under another name: a migration that is cut short cannot be taken up again.
+                unfinished = store.root / ".mlflow.db.new"
+                unfinished.unlink(missing_ok=True)
+                MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+                unfinished.rename(store.database)
+            with contextlib.closing(sqlite3.connect(store.database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
             MlflowClient(embedded_uri(store)).search_experiments(max_results=1)
 
 
@@ -263,7 +268,8 @@ class Tracker:
             self._client.log_artifacts(parent, str(study_files))
             shutil.rmtree(study_files)
         if event.reason:
-            self._client.set_tag(parent, "pneumo.failure", event.reason[:_TEXT_LIMIT])
+            name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"
+            self._client.set_tag(parent, name, event.reason[:_TEXT_LIMIT])
         self._close("", _RUN_STATUS[event.status])
 
     def _close_late(self, trial: TrialRecord) -> None:

@@ -85,9 +85,8 @@ def test_run_prints_one_json_document(tmp_path: Path, tiny_space: Path, phantoms
     assert set(document["best"]["params"]) == {"dropout", "unfrozen_layers", "backbone_lr_fraction"}
     assert "t0001" in result.stderr
     board = json.loads(_tune("leaderboard", "tiny-1", "--json", store=tmp_path).stdout)
-    assert [list(row) for row in board] == [
-        ["trial", "status", "score", "metrics", "params", "run_id", "duration_s"]
-    ] * 2
+    keys = ["trial", "status", "score", "metrics", "params", "run_id", "duration_s", "reason"]
+    assert [list(row) for row in board] == [keys] * 2
     assert board[0]["score"] == document["best"]["score"] >= board[1]["score"]
     assert board[0]["run_id"] == document["best"]["run_id"]
 
@@ -105,6 +104,18 @@ def test_leaderboard_and_list_are_tables_for_people(finished: Finished) -> None:
     assert "first" in listing
     assert "finished" in listing
     assert json.loads(_tune("list", "--json", store=store.root).stdout)[0]["study"] == "first"
+
+
+def test_a_narrow_terminal_still_shows_trial_score_and_parameters(finished: Finished) -> None:
+    """At 80 columns nothing is cut to an ellipsis; parameters share a column."""
+    store, record, _ = finished
+    result = CliRunner(env={"TUNE_STORE": str(store.root), "COLUMNS": "80"}).invoke(app, ["leaderboard", "first"])
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    for trial in record.trials.values():
+        assert trial.trial in result.stdout
+        assert f"{trial.score:.4f}" in result.stdout
+    assert "head_units=8" in result.stdout
+    assert "…" not in result.stdout
 
 
 def test_dry_run_prints_the_plan(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -142,7 +153,9 @@ BAD_INPUT = [
     (["run", "--space", "TINY", "--data", "DATA", "--store", "FILE"], "cannot be written"),
     (["run", "--space", "TINY", "--data", "DATA", "--set", "weights=/no/such.h5"], "is not a file"),
     (["leaderboard", "nothing"], "study nothing: not found"),
-    (["ui", "nothing"], "study nothing: not found"),
+    (["ui", "nothing"], "expected a folder that `tune run` has written to"),
+    (["ui", "nothing", "--store", "HERE"], "study nothing: not found"),
+    (["list", "--store", "FILE"], "expected a folder"),
     (["spaces", "check", "/no/such.yaml"], "/no/such.yaml"),
 ]
 
@@ -153,7 +166,7 @@ def test_bad_input_is_one_line_and_exit_2(
 ) -> None:
     """No traceback, nothing on stdout, no study left behind."""
     (tmp_path / "file").write_text("")
-    places = {"TINY": tiny_space, "DATA": phantoms, "FILE": tmp_path / "file"}
+    places = {"TINY": tiny_space, "DATA": phantoms, "FILE": tmp_path / "file", "HERE": tmp_path}
     result = _tune(*(places.get(word, word) for word in words), store=tmp_path / "store")
     assert result.exit_code == 2
     assert message in result.stderr
@@ -186,6 +199,9 @@ def test_a_failed_search_exits_1_and_still_prints_its_document(tmp_path: Path, p
     assert result.exit_code == 1
     assert json.loads(result.stdout)["trials"] == {"completed": 0, "failed": 1}
     assert "no trial completed" in result.stderr
+    (row,) = json.loads(_tune("leaderboard", "wild-1", "--json", store=tmp_path).stdout)
+    assert "learning rate too high" in row["reason"]
+    assert f"t0001 failed: {row['reason']}" in _tune("leaderboard", "wild-1", store=tmp_path).stdout
 
 
 def test_unreadable_images_are_named_and_can_be_skipped(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
@@ -253,7 +269,7 @@ def test_durations_are_read(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1s", "1.5h"])
+@pytest.mark.parametrize("text", ["", "0s", "0h0m", "5", "h", "1x", "-1s", "1.5h"])
 def test_other_durations_are_refused(text: str) -> None:
     """A bare number could mean anything."""
     with pytest.raises(ConfigError):

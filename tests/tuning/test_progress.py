@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, TrialCompleted, TrialFailed, TrialStarted
-from tuning.progress import ProgressView
+from tuning.progress import PatientConsole, ProgressView
 from tuning.record import StudyRecord
 
 STARTED = StudyStarted(
@@ -53,6 +53,29 @@ def test_a_pipe_gets_no_control_characters() -> None:
     shown = _shown(terminal=False)
     assert "\x1b" not in shown
     assert len(shown.splitlines()) == 4
+
+
+def test_a_closed_pipe_stops_no_study() -> None:
+    """`tune run 2>&1 | head -3` goes on when head has gone."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    view, record = ProgressView(PatientConsole(file=Closed())), StudyRecord(STARTED)
+    for event in EVENTS:
+        if event is not STARTED:
+            record.apply(event)
+        view(event, record)
+
+
+def test_of_equal_scores_the_longer_training_ranks_first() -> None:
+    """A Hyperband rung of one epoch does not win over its own continuation."""
+    record = StudyRecord(STARTED)
+    for number, epochs in ((1, 1), (2, 3), (3, 1)):
+        record.apply(TrialStarted(f"t{number}", number, {}, {"stop_after": epochs}))
+        record.apply(TrialCompleted(f"t{number}", 0.9, {}, 0, "", 1.0))
+    assert [trial.trial for trial in record.ranked()] == ["t2", "t1", "t3"]
 
 
 def test_a_terminal_gets_bars() -> None:

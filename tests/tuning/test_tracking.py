@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,16 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"mlflow\.db: cannot be used") as error:
         prepare_embedded(store)
     assert "\n" not in str(error.value)
+
+
+def test_a_database_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    """A process killed, or a disk filled, in the middle of the first migration does not spoil the store."""
+    store = Store.at(tmp_path)
+    with sqlite3.connect(tmp_path / ".mlflow.db.new") as database:
+        database.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+    prepare_embedded(store)
+    assert MlflowClient(embedded_uri(store)).search_experiments()
+    assert not (tmp_path / ".mlflow.db.new").exists()
 
 
 def test_several_processes_may_begin_on_a_fresh_store(tmp_path: Path) -> None:
