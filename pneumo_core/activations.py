@@ -18,19 +18,20 @@ def compiled(prefix: keras.Model) -> Callable[[Any], Any]:
     return tf.function(lambda pixels: prefix(pixels, training=False), reduce_retracing=True)  # type: ignore[no-any-return]
 
 
-def compute_activations(prefix: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Runs images through a prefix.
+def apply_in_batches(forward: Callable[[Any], Any], pixels: np.ndarray) -> np.ndarray:
+    """Runs images through a compiled prefix.
 
     Args:
-        prefix: as built by `build_prefix`.
-        pixels: (N, H, W, 1), 0 to 255.
+        forward: as returned by `compiled`.
+        pixels: (N, H, W, 1), 0 to 255, N at least 1.
 
     Returns:
         The prefix's output for the N images in their order, float32.
     """
-    forward = compiled(prefix)
-    activations = np.empty((len(pixels), *prefix.output.shape[1:]), dtype=np.float32)
-    for start in range(0, len(pixels), _BATCH_SIZE):
-        batch = pixels[start : start + _BATCH_SIZE].astype(np.float32)
-        activations[start : start + len(batch)] = forward(batch).numpy()
-    return activations
+    batches = [pixels[start : start + _BATCH_SIZE].astype(np.float32) for start in range(0, len(pixels), _BATCH_SIZE)]
+    return np.concatenate([forward(batch).numpy() for batch in batches])
+
+
+def compute_activations(prefix: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """Runs images through a prefix as built by `build_prefix`; see `apply_in_batches`."""
+    return apply_in_batches(compiled(prefix), pixels)

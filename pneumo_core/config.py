@@ -94,6 +94,8 @@ class TrialConfig:
         learning_rate_schedule: `none`; `plateau` (times 0.2 after 3 epochs without a lower validation loss, as in the
             notebook); `cosine` (from the full rate to 0 over `epochs`).
         patience: training stops after this many epochs without a lower validation loss; 0 for never.
+        activation_precision: of the output of the frozen layers on disk: `float16` (half the size; float32 all the same
+            where its range does not suffice) or `float32`.
         seed: of the head's initial weights and of all draws during training.
     """
 
@@ -122,6 +124,7 @@ class TrialConfig:
     stop_after: int = _setting(0, _whole(0, 1000))
     learning_rate_schedule: str = _setting("none", _one_of("none", "plateau", "cosine"))
     patience: int = _setting(5, _whole(0))
+    activation_precision: str = _setting("float16", _one_of("float16", "float32"))
     seed: int = _setting(0, _whole(0))
 
     def __post_init__(self) -> None:

@@ -72,6 +72,14 @@ class PromotionError(PneumoError, RuntimeError):
     """The work of a promotion failed: the model that was built is not the one that was tried."""
 
 
+class ActivationError(PneumoError, OSError):
+    """The cache of activations cannot be used, or would hold what is no number."""
+
+
+class CacheFullError(ActivationError):
+    """The disk that holds the cache of activations is full."""
+
+
 class OutOfMemoryError(PneumoError, MemoryError):
     """One configuration needs more memory than there is; its trial fails, the study goes on."""
 

@@ -15,21 +15,6 @@ from pneumo_core.errors import PneumoError
 
 SCORE_COLUMNS = ("path", "group", "subtype", "label", "probability")
 
-METRIC_NAMES = (
-    "roc_auc",
-    "pr_auc",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "brier",
-    "loss",
-)
-"""What `compute_metrics` returns, in this order. Lower is better for `brier` and `loss` alone."""
-
 
 def score_table(manifest: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
     """Joins images and their probabilities.

@@ -26,7 +26,7 @@ def build_trainee(config: TrialConfig, weights: BackboneWeights, activation_shap
     return keras.Model(activations, _head(config, features), name="trainee")
 
 
-def standardize_features(trainee: keras.Model, activations: np.ndarray) -> None:
+def standardize_features(trainee: keras.Model, activations: Any) -> None:
     """Gives the feature scaling layer the mean and variance of each channel over the training images.
 
     With unfrozen convolutions these are the statistics before training; the layer keeps them while its input learns.
@@ -158,7 +158,7 @@ def _is_frozen(layer: keras.layers.Layer) -> bool:
     return layer.name.startswith("block") and not layer.trainable
 
 
-def _channel_moments(features: keras.Model, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _channel_moments(features: keras.Model, activations: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance over images and positions, accumulated in float64, batch by batch."""
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for start in range(0, len(activations), 64):

@@ -29,29 +29,32 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def plot_samples(
-    pixels: np.ndarray, manifest: pd.DataFrame, class_names: tuple[str, str], *, seed: int = 0, columns: int = 6
-) -> Figure:
-    """Draws a grid of random images, one row for each class.
+def sample_rows(manifest: pd.DataFrame, *, seed: int = 0, columns: int = 6) -> np.ndarray:
+    """Returns the positions of random images, at most `columns` of each class."""
+    labels = manifest["label"].to_numpy()
+    chosen = [generator(seed, "samples", label).permutation(np.flatnonzero(labels == label)) for label in (0, 1)]
+    return np.concatenate([rows[:columns] for rows in chosen])
+
+
+def plot_samples(pixels: np.ndarray, manifest: pd.DataFrame, class_names: tuple[str, str]) -> Figure:
+    """Draws a grid of images, one row for each class.
 
     Args:
         pixels: (N, H, W, 1), 0 to 255, in the order of the manifest's rows.
-        manifest: columns label and subtype.
+        manifest: columns label and subtype; as chosen by `sample_rows`.
         class_names: of label 0 and label 1.
-        seed: of the choice.
-        columns: images a class.
     """
+    labels = manifest["label"].to_numpy()
+    columns = max(int((labels == label).sum()) for label in (0, 1))
     figure = Figure(figsize=(2.0 * columns, 4.6), layout="constrained")
-    axes = figure.subplots(2, columns)
+    axes = figure.subplots(2, columns, squeeze=False)
     for label, name in enumerate(class_names):
-        rows = np.flatnonzero(manifest["label"].to_numpy() == label)
-        chosen = generator(seed, "samples", label).permutation(rows)[:columns]
-        for column in range(columns):
-            axis = axes[label, column]
+        rows = np.flatnonzero(labels == label)
+        for column, axis in enumerate(axes[label]):
             axis.set_axis_off()
-            if column < len(chosen):
-                axis.imshow(pixels[chosen[column], :, :, 0], cmap="gray", vmin=0, vmax=255)
-                subtype = manifest["subtype"].iloc[chosen[column]]
+            if column < len(rows):
+                axis.imshow(pixels[rows[column], :, :, 0], cmap="gray", vmin=0, vmax=255)
+                subtype = manifest["subtype"].iloc[rows[column]]
                 axis.set_title(name if subtype in ("", name.lower()) else f"{name} ({subtype})", fontsize=8)
     figure.suptitle(f"Random images as the model sees them, {pixels.shape[2]} × {pixels.shape[1]} px")
     return figure

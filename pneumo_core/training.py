@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -23,17 +23,30 @@ EpochMetrics = dict[str, float]
 `val_accuracy`, `val_roc_auc`, `learning_rate`, `duration_s`."""
 
 
+class Rows(Protocol):
+    """What training needs of its inputs: a shape, a length, and rows by slice or by index array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows together."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, selection: Any) -> np.ndarray: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """Model inputs with their labels.
 
     Attributes:
-        inputs: (N, ...) prefix activations, or gray pixels (N, H, W, 1) where `prefix` is given.
+        inputs: (N, ...) prefix activations, or gray pixels (N, H, W, 1) where `prefix` is given. Anything that slices
+            and indexes as an array does, so that activations may stay on disk.
         labels: (N,) 0 or 1.
         prefix: where given, inputs are distorted and sent through it in every step (live augmentation).
     """
 
-    inputs: np.ndarray
+    inputs: Rows
     labels: np.ndarray
     prefix: Callable[[Any], Any] | None = None
 
@@ -109,7 +122,7 @@ def class_weights(weighting: str, labels: np.ndarray) -> np.ndarray:
     return {"none": np.ones(2), "balanced": balanced, "sqrt": np.sqrt(balanced)}[weighting].astype(np.float32)
 
 
-def predict_logits(trainee: keras.Model, inputs: np.ndarray) -> np.ndarray:
+def predict_logits(trainee: keras.Model, inputs: Rows) -> np.ndarray:
     """Returns the logits (N,) of prefix activations (N, ...), in inference mode, float64."""
     batches = [inputs[start : start + 256] for start in range(0, len(inputs), 256)]
     logits = [np.asarray(trainee(batch, training=False))[:, 0] for batch in batches]

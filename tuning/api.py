@@ -29,6 +29,7 @@ def run_study(
     tracking_uri: str | None = None,
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"),
     skip_unreadable: bool = False,
+    cache: str | Path | None = None,
     threads: int = 0,
     progress: bool = True,
 ) -> StudyResult:
@@ -47,6 +48,7 @@ def run_study(
         tracking_uri: MLflow server or database; the store's own if None.
         class_names: folder names of the negative and the positive class.
         skip_unreadable: leave unreadable images out instead of refusing the data.
+        cache: folder of activations; the store's own if None.
         threads: of one TensorFlow operation; 0 for one a processor.
         progress: show what happens.
 
@@ -73,6 +75,7 @@ def run_study(
         time_limit_s=time_limit_s,
         class_names=class_names,
         skip_unreadable=skip_unreadable,
+        cache=None if cache is None else Path(cache).expanduser().resolve(),
         threads=threads,
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
-import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_core.errors import ConfigError, PneumoError
+from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
+from tuning.arguments import parse_classes, parse_duration
+from tuning.output import console, print_json, print_leaderboard, print_plan, teller
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tuning.store import Store
 
 
@@ -48,12 +44,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(no_args_is_help=True, help="Fetch or make data sets.")
+cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
 spaces_app = typer.Typer(help="List, show and check search spaces.")
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
+app.add_typer(cache_app, name="cache")
 
 StoreOption = Annotated[
     Path, typer.Option("--store", envvar="TUNE_STORE", help="Folder of studies, MLflow database and artifacts.")
+]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Folder of activations of frozen layers; in the store if left out.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
@@ -99,6 +100,7 @@ def run(
     threads: Annotated[
         int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
     ] = 0,
+    cache: CacheOption = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
@@ -125,18 +127,19 @@ def run(
         time_limit_s=None if time is None else parse_duration(time),
         class_names=parse_classes(classes),
         skip_unreadable=skip_unreadable,
+        cache=cache and cache.expanduser().resolve(),
         threads=threads,
     )
     if dry_run:
-        _print_plan(plan_study(settings), as_json)
+        print_plan(plan_study(settings), as_json)
         return
     from tuning.progress import ProgressView
 
-    result = launch_study(settings, ProgressView(_console(stderr=True)), tell=_tell())
+    result = launch_study(settings, ProgressView(console(stderr=True)), tell=teller())
     if as_json:
-        _print_json(result.summary())
+        print_json(result.summary())
     else:
-        _print_leaderboard(result.record, None)
+        print_leaderboard(result.record, None)
     if result.record.best() is None:
         print("tune: no trial completed; see the reasons above.", file=sys.stderr)
         raise typer.Exit(1)
@@ -150,9 +153,9 @@ def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = Fals
     opened = _open_store(store)
     rows = studies_rows(opened)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
-        _console().print(studies_table(rows))
+        console().print(studies_table(rows))
     else:
         print(f"no study in {opened.root} yet; start one with `tune run`.", file=sys.stderr)
 
@@ -169,9 +172,9 @@ def leaderboard(
 
     record = load_record(_open_store(store), study)
     if as_json:
-        _print_json(leaderboard_rows(record)[:top])
+        print_json(leaderboard_rows(record)[:top])
     else:
-        _print_leaderboard(record, top)
+        print_leaderboard(record, top)
 
 
 @app.command()
@@ -200,10 +203,10 @@ def promote(
         alias=alias,
         dry_run=dry_run,
         tracking_uri=tracking_uri,
-        tell=_tell(),
+        tell=teller(),
     )
     if as_json:
-        _print_json(dataclasses.asdict(result))
+        print_json(dataclasses.asdict(result))
     elif result.promoted:
         print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
     else:
@@ -235,9 +238,9 @@ def predict(
 
     said = predict_files(Registry(_open_store(store), tracking_uri), model, images)
     if as_json:
-        _print_json(said.rows(triage=triage))
+        print_json(said.rows(triage=triage))
     elif said.images:
-        _console().print(said.table(triage=triage))
+        console().print(said.table(triage=triage))
     if plot and said.images:
         save_figure(said.figure(triage=triage), plot)
     for sentence in said.refused:
@@ -275,7 +278,7 @@ def list_spaces(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
         from tuning.spaces import spaces_table
 
-        _console().print(spaces_table())
+        console().print(spaces_table())
 
 
 @spaces_app.command("show")
@@ -288,7 +291,7 @@ def show_space(
 
     space = open_space(name)
     if as_json:
-        _print_json(space.model_dump(mode="json"))
+        print_json(space.model_dump(mode="json"))
     else:
         print(find_space(name).read_text(encoding="utf-8"), end="")
 
@@ -326,85 +329,33 @@ def make_demo_data(
     print(demo_data(_open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
 
 
-def parse_duration(text: str) -> float:
-    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean.
+@cache_app.command("list")
+def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
+    """List cached activations, the last used first."""
+    from tuning.cache import cache_rows, cache_table
 
-    Raises:
-        ConfigError: if the text means no duration.
-    """
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if not (hours or minutes or seconds):
-        raise ConfigError(f"--time {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
-    return hours * 3600.0 + minutes * 60.0 + seconds
-
-
-def parse_classes(text: str) -> tuple[str, str]:
-    """Returns the two class names of `NEGATIVE,POSITIVE`.
-
-    Raises:
-        ConfigError: if there are not two different ones.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if len(names) != 2 or not all(names) or names[0] == names[1]:
-        raise ConfigError(f"--classes {text}: expected two folder names, negative class first: NORMAL,PNEUMONIA.")
-    return names[0], names[1]
+    folder = cache or _open_store(store).cache
+    rows = cache_rows(folder)
+    if as_json:
+        print_json(rows)
+    else:
+        console().print(cache_table(rows))
+        print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {folder}", file=sys.stderr)
 
 
-def _tell() -> Callable[[str], None]:
-    """Sentences about what is going on, for people; never on stdout."""
-    console = _console(stderr=True)
+@cache_app.command("clear")
+def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) -> None:
+    """Delete all cached activations; studies compute again what they need."""
+    from pneumo_core.activation_store import ActivationStore
 
-    def tell(text: str) -> None:
-        with contextlib.suppress(OSError):  # a display that is gone never stops the work
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    return tell
+    freed = ActivationStore(cache or _open_store(store).cache).clear()
+    print(f"{freed / 1e6:.1f} MB freed")
 
 
 def _open_store(path: Path) -> Store:
     from tuning.store import Store
 
     return Store.at(path)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    from tuning.progress import PatientConsole
-
-    console = PatientConsole(stderr=True) if stderr else Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 200  # a pipe has no width; tables should not be folded to 80 columns
-    return console
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, allow_nan=False))
-
-
-def _print_leaderboard(record: Any, top: int | None) -> None:
-    from tuning.ranking import failures, leaderboard_table
-
-    console = _console()
-    console.print(leaderboard_table(record, top, console.width))
-    for sentence in failures(record):
-        print(sentence)
-
-
-def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(plan)
-        return
-    images, goal = plan["data"]["images"], f"{plan['objective']} {plan['direction']}"
-    print(f"space {plan['space']}: {plan['trials']} trials by {plan['algorithm']}, {goal}")
-    print(f"data {plan['data']['root']}: {images['training']} training, {images['validation']} validation images")
-    for name, domain in plan["searched"].items():
-        print(f"  search {name}: " + ", ".join(f"{key} {value}" for key, value in domain.items() if key != "name"))
-    for known in plan["start_with"]:
-        print("  start with " + " ".join(f"{name}={value}" for name, value in known.items()))
-    fixed = {name: value for name, value in plan["config"].items() if name not in plan["searched"]}
-    print("  fixed " + " ".join(f"{name}={value}" for name, value in fixed.items()))
 
 
 def main() -> None:

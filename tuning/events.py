@@ -99,6 +99,7 @@ class TrialCompleted:
     best_epoch: int
     weights_digest: str
     duration_s: float
+    activations_digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

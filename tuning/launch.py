@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumo_core.activation_store import ActivationStore
 from pneumo_core.dataset import Dataset, index_dataset
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import start_tensorflow, threads_in_use
@@ -34,6 +36,7 @@ class StudySettings:
         time_limit_s: no trial is started after this many seconds; None for no limit.
         class_names: folder names of label 0 and label 1.
         skip_unreadable: leave unreadable images out instead of refusing the data.
+        cache: folder of activations; the store's own if None.
         threads: of one TensorFlow operation; 0 for one a processor.
     """
 
@@ -45,6 +48,7 @@ class StudySettings:
     time_limit_s: float | None = None
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
     skip_unreadable: bool = False
+    cache: Path | None = None
     threads: int = 0
 
 
@@ -109,7 +113,8 @@ def launch_study(
     from tuning.tracking import Tracker, redacted
     from tuning.trial import TrialData
 
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names)
+    cache = ActivationStore(settings.cache or settings.store.cache, tell)
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
     for source, seed in _weight_sources(settings.space):
         data.backbone_weights(source, seed)
     folder = settings.store.create_study(settings.name, space=settings.space.name)

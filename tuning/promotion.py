@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from pneumo_core.classifier import Classifier
 
-AGREEMENT = 1e-3
-"""The whole model and the trial may differ by this much in a probability: they add in different orders."""
+AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
+"""The whole model and the trial may differ by this much in a probability, by the precision of the trial's activations:
+they add in different orders, and float16 rounds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +184,11 @@ def _require_agreement(trial: TrialRecord, scores: pd.DataFrame, trials_own: Pat
     if before["path"].tolist() != scores["path"].tolist():
         raise PromotionError(f"trial {trial.trial}: its scores are of other images than those of its study.")
     difference = float((before["probability"] - scores["probability"]).abs().max())
-    if not difference <= AGREEMENT:
+    limit = AGREEMENT[trial.config.get("activation_precision", "float32")]
+    if not difference <= limit:
         raise PromotionError(
             f"trial {trial.trial}: the whole model differs from the trial by {difference:.2g} in a probability, "
-            f"expected at most {AGREEMENT:g}; nothing was registered."
+            f"expected at most {limit:g}; nothing was registered."
         )
 
 

@@ -12,30 +12,16 @@ from rich.table import Table
 
 from pneumo_core.config import FIELD_NAMES, TrialConfig, value_problem
 from pneumo_core.errors import ConfigError
+from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
 from search_spaces import SearchSpace, SpaceError, builtin_spaces, find_space, load_space, read_scalar
 
-OBJECTIVES = tuple(
-    f"val_{name}"
-    for name in (
-        "roc_auc",
-        "pr_auc",
-        "accuracy",
-        "balanced_accuracy",
-        "f1",
-        "sensitivity",
-        "specificity",
-        "ppv",
-        "npv",
-        "brier",
-        "loss",
-    )
-)
-"""Final metrics of a trial: `pneumo_core.evaluation.METRIC_NAMES`, repeated because that module is slow to import."""
+OBJECTIVES = tuple(f"val_{name}" for name in METRIC_NAMES)
+"""Final metrics of a trial."""
 
 HYPERBAND_FACTOR = 3
 """Of the configurations in a rung of Hyperband, one in so many goes on, for so many times the epochs."""
 
-_MINIMIZED = ("val_brier", "val_loss")
+_MINIMIZED = tuple(f"val_{name}" for name in LOWER_IS_BETTER)
 _NOT_SEARCHED = ("stop_after",)  # Hyperband's own
 
 

@@ -47,6 +47,11 @@ class Store:
         return self.root / "studies"
 
     @property
+    def cache(self) -> Path:
+        """Activations of frozen layers."""
+        return self.root / "cache"
+
+    @property
     def data(self) -> Path:
         """Generated data sets."""
         return self.root / "data"

@@ -13,6 +13,7 @@ from typing import Any
 from pneumo_core import plots
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError
+from pneumo_core.images import read_images
 from search_spaces import SearchSpace
 from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, StudyStatus, TrialCompleted, TrialFailed
 from tuning.events import TrialStarted as TrialStartedEvent
@@ -179,6 +180,7 @@ class Study:
                 metrics=result.metrics,
                 best_epoch=result.best_epoch,
                 weights_digest=result.weights_digest,
+                activations_digest=result.activations_digest,
                 duration_s=self._clock() - begun,
             )
         )
@@ -186,8 +188,9 @@ class Study:
     def _write_study_files(self) -> None:
         """A look at the images, and who is in training and validation: once for the study, for its MLflow run."""
         folder = self._folder.staging("study")
-        pixels, _ = self._data.pixels(self._base.image_size)
-        samples = plots.plot_samples(pixels, self._data.training, self._data.class_names)
+        chosen = self._data.training.iloc[plots.sample_rows(self._data.training)]
+        pixels = read_images(self._data.root, chosen["path"].tolist(), self._base.image_size)
+        samples = plots.plot_samples(pixels, chosen, self._data.class_names)
         columns = ["path", "group", "subtype", "label"]
         with self._writing():
             folder.mkdir(parents=True)

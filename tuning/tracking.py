@@ -247,6 +247,7 @@ class Tracker:
         metrics = {**event.metrics, "best_epoch": float(event.best_epoch + 1), "duration_s": event.duration_s}
         self._log_metrics(event.trial, metrics, 0)
         self._client.set_tag(run_id, "pneumo.weights_digest", event.weights_digest)
+        self._client.set_tag(run_id, "pneumo.activations_digest", event.activations_digest)
         staging = self._folder.staging(event.trial)
         self._client.log_artifacts(run_id, str(staging))
         self._close(event.trial, "FINISHED")

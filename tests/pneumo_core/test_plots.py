@@ -15,6 +15,16 @@ MANIFEST = pd.DataFrame({"label": [0, 0, 1, 1, 1], "subtype": ["normal", "normal
 SCORES = pd.DataFrame({"label": [0, 0, 1, 1, 1, 0], "probability": [0.1, 0.4, 0.35, 0.8, 0.9, 0.2]})
 EPOCH = {"loss": 0.5, "val_loss": 0.6, "accuracy": 0.7, "val_accuracy": 0.6, "val_roc_auc": 0.7}
 
+
+def test_samples_are_a_few_of_each_class() -> None:
+    """At most so many a class, none twice, the same for the same seed."""
+    manifest = pd.DataFrame({"label": [0] * 3 + [1] * 20})
+    rows = plots.sample_rows(manifest, columns=5)
+    assert sorted(manifest["label"].iloc[rows]) == [0] * 3 + [1] * 5
+    assert len(set(rows)) == 8
+    assert (rows == plots.sample_rows(manifest, columns=5)).all()
+
+
 FIGURES = {
     "samples": lambda: plots.plot_samples(np.zeros((5, 8, 8, 1), np.uint8), MANIFEST, ("NORMAL", "PNEUMONIA")),
     "one epoch": lambda: plots.plot_history([EPOCH], 0),

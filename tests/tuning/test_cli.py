@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pneumo_core.errors import ConfigError
-from tuning.cli import app, parse_classes, parse_duration
+from tuning.arguments import parse_classes, parse_duration
+from tuning.cli import app
 from tuning.record import StudyRecord
 from tuning.store import Store
 
@@ -22,6 +23,9 @@ COMMANDS = [
     "list",
     "leaderboard",
     "ui",
+    "cache",
+    "cache list",
+    "cache clear",
     "spaces",
     "spaces show",
     "spaces check",
@@ -236,6 +240,18 @@ def test_other_class_names_are_carried_through(tmp_path: Path, tiny_space: Path,
     assert result.exit_code == 0, result.stderr
     reports = list((tmp_path / "s" / "artifacts").rglob("report.txt"))
     assert "true healthy" in reports[0].read_text()
+
+
+def test_the_cache_is_listed_and_cleared(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
+    """What a study left in it is shown; after clearing nothing is."""
+    words = ("run", "--space", tiny_space, "--data", phantoms, "--trials", 1, "--cache", tmp_path / "c")
+    assert _tune(*words, store=tmp_path / "s").exit_code == 0
+    assert not (tmp_path / "s" / "cache").exists()
+    (row,) = json.loads(_tune("cache", "list", "--cache", tmp_path / "c", "--json").stdout)
+    assert row["about"]["image_size"] == 32
+    assert row["entry"][:12] in _tune("cache", "list", "--cache", tmp_path / "c").stdout
+    assert "MB freed" in _tune("cache", "clear", "--cache", tmp_path / "c").stdout
+    assert json.loads(_tune("cache", "list", "--cache", tmp_path / "c", "--json").stdout) == []
 
 
 def test_demo_data_can_be_written_anywhere(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ name: faces
 trials: 2
 epochs: 1
 algorithm: grid
-fixed: {weights: random, image_size: 32, batch_size: 16, head_units: 16, second_head_units: 8, second_dropout: 0.2}
+fixed:
+  {weights: random, activation_precision: float32, image_size: 32, batch_size: 16, head_units: 16, second_head_units: 8}
 parameters:
   unfrozen_layers: {type: choice, values: [0, 2]}
 start_with: [{unfrozen_layers: 0}]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo_core.activation_store import ActivationStore
 from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
@@ -166,6 +167,7 @@ def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantom
             os.kill(os.getpid(), stop)
 
     assert threading.current_thread() is threading.main_thread()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it otherwise
     settings = StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path), name="cut")
     with pytest.raises(KeyboardInterrupt):
         launch_study(settings, interrupt_second_trial)
@@ -274,7 +276,7 @@ def test_out_of_memory_costs_one_trial(
     assert "out of memory with image_size 32" in (result.record.trials["t0001"].reason or "")
 
 
-def test_trials_leave_nothing_in_memory(phantoms: Path) -> None:
+def test_trials_leave_nothing_in_memory(tmp_path: Path, phantoms: Path) -> None:
     """After a trial neither its graph nor its weights are held by TensorFlow's global tables."""
     import gc
 
@@ -282,7 +284,8 @@ def test_trials_leave_nothing_in_memory(phantoms: Path) -> None:
 
     dataset = index_dataset(phantoms)
     split = holdout(dataset.manifest)
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names)
+    cache = ActivationStore(tmp_path)
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
     config = TrialConfig(weights="random", image_size=32, epochs=1, pooling="average", unfrozen_layers=1)
     held = []
     for _ in range(3):
@@ -291,6 +294,49 @@ def test_trials_leave_nothing_in_memory(phantoms: Path) -> None:
         variables = [thing for thing in gc.get_objects() if isinstance(thing, tf.Variable)]
         held.append(sum(variable.shape.num_elements() or 0 for variable in variables))
     assert held[2] <= held[0] + 1000
+
+
+def test_the_frozen_layers_are_computed_once_for_all_studies(
+    finished: Finished, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second study on the same images runs no image through a prefix again; its trials name the same entry."""
+    from tuning import trial as trial_module
+
+    store, record, _ = finished
+
+    def refused(*args: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(trial_module, "apply_in_batches", refused)
+    run_study(str(tiny_space), phantoms, study="cached", trials=3, store=store.root, progress=False)
+    assert [trial.score for trial in load_record(store, "cached").trials.values()] == [
+        trial.score for trial in list(record.trials.values())[:3]
+    ]
+
+
+@pytest.mark.parametrize("unfrozen", [0, 1, 3, 6])
+@pytest.mark.parametrize("pooling", ["flatten", "average"])
+def test_scores_through_the_cache_are_those_of_the_whole_model(
+    phantoms: Path, tmp_path: Path, unfrozen: int, pooling: str
+) -> None:
+    """float32 within 1e-5, float16 within 1e-2 and the AUC within 1e-3, for every cut and both poolings."""
+    from pneumo_core.images import read_images
+    from pneumo_core.model import build_classifier
+
+    dataset = index_dataset(phantoms)
+    split = holdout(dataset.manifest)
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, ActivationStore(tmp_path))
+    for precision, tolerance in (("float32", 1e-5), ("float16", 1e-2)):
+        config = TrialConfig(
+            weights="random", image_size=32, pixel_scaling="unit", epochs=1, unfrozen_layers=unfrozen, pooling=pooling,
+            head_units=16, backbone_lr_fraction=0.01, activation_precision=precision,
+        )  # fmt: skip
+        result = execute_trial(config, data)
+        model = build_classifier(config, data.backbone_weights("random", 0), result.weights)
+        pixels = read_images(dataset.root, result.scores["path"].tolist(), 32).astype(np.float32)
+        whole = result.scores.assign(probability=np.asarray(model(pixels))[:, 0].astype(float))
+        np.testing.assert_allclose(result.scores["probability"], whole["probability"], atol=tolerance)
+        assert compute_metrics(whole)["roc_auc"] == pytest.approx(result.metrics["val_roc_auc"], abs=1e-3)
 
 
 def test_a_relative_weights_file_is_recorded_by_its_whole_path(

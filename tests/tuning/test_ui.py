@@ -31,7 +31,15 @@ def _free_port() -> int:
 def _start(store: Path, port: int, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from tuning.cli import main; main()", "ui", *words, "--port", str(port)]
     environment = os.environ | {"TUNE_STORE": str(store)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # A test run in the background ignores Ctrl-C, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,32 @@
+"""Texts on the command line that mean more than themselves: durations and class names."""
+
+from __future__ import annotations
+
+import re
+
+from pneumo_core.errors import ConfigError
+
+
+def parse_duration(text: str) -> float:
+    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean.
+
+    Raises:
+        ConfigError: if the text means no duration.
+    """
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if not (hours or minutes or seconds):
+        raise ConfigError(f"--time {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
+    return hours * 3600.0 + minutes * 60.0 + seconds
+
+
+def parse_classes(text: str) -> tuple[str, str]:
+    """Returns the two class names of `NEGATIVE,POSITIVE`.
+
+    Raises:
+        ConfigError: if there are not two different ones.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise ConfigError(f"--classes {text}: expected two folder names, negative class first: NORMAL,PNEUMONIA.")
+    return names[0], names[1]

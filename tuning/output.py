@@ -1,0 +1,68 @@
+"""What commands print: tables and plans for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuning.record import StudyRecord
+
+
+def teller() -> Callable[[str], None]:
+    """Sentences about what is going on, for people; never on stdout."""
+    opened = console(stderr=True)
+
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):  # a display that is gone never stops the work
+            opened.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return tell
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Returns a console as wide as its terminal, or as `$COLUMNS`; one that does not end the program on stderr."""
+    from rich.console import Console
+
+    from tuning.progress import PatientConsole
+
+    opened = PatientConsole(stderr=True) if stderr else Console()
+    if not opened.is_terminal and "COLUMNS" not in os.environ:
+        opened.width = 200  # a pipe has no width; tables should not be folded to 80 columns
+    return opened
+
+
+def print_json(document: Any) -> None:
+    """Prints the one document of a command; numbers that are none are an error, not NaN."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_leaderboard(record: StudyRecord, top: int | None) -> None:
+    """Prints the trials of a study, best first, and why trials failed."""
+    from tuning.ranking import failures, leaderboard_table
+
+    opened = console()
+    opened.print(leaderboard_table(record, top, opened.width))
+    for sentence in failures(record):
+        print(sentence)
+
+
+def print_plan(plan: dict[str, Any], as_json: bool) -> None:
+    """Prints what `tuning.launch.plan_study` returned."""
+    if as_json:
+        print_json(plan)
+        return
+    images, goal = plan["data"]["images"], f"{plan['objective']} {plan['direction']}"
+    print(f"space {plan['space']}: {plan['trials']} trials by {plan['algorithm']}, {goal}")
+    print(f"data {plan['data']['root']}: {images['training']} training, {images['validation']} validation images")
+    for name, domain in plan["searched"].items():
+        print(f"  search {name}: " + ", ".join(f"{key} {value}" for key, value in domain.items() if key != "name"))
+    for known in plan["start_with"]:
+        print("  start with " + " ".join(f"{name}={value}" for name, value in known.items()))
+    fixed = {name: value for name, value in plan["config"].items() if name not in plan["searched"]}
+    print("  fixed " + " ".join(f"{name}={value}" for name, value in fixed.items()))
