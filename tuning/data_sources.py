@@ -32,7 +32,7 @@ def locate_data(source: str, store: Store) -> Path:
         return fetch_kaggle()
     if source == "demo":
         return demo_data(store)
-    return Path(source).expanduser()
+    return Path(source).expanduser().absolute()  # promotion may look for the images from another folder
 
 
 def demo_data(store: Store, seed: int = DEMO_SEED, patients: int = DEMO_PATIENTS) -> Path:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pneumo_core.errors import TrackingError
+from pneumo_core.errors import StoreError, TrackingError
 from tuning.events import (
     EpochEnded,
     Event,
@@ -171,10 +171,13 @@ class Tracker:
     def __call__(self, event: Event, record: StudyRecord) -> None:
         """Writes one event; if MLflow fails, says so and leaves the trial's files where they are."""
         trial = getattr(event, "trial", "")
-        if trial not in self._runs and not isinstance(event, (StudyStarted, TrialStarted)):
-            return  # its run could not be made, and the user was told then
+        needed = {StudyStarted: set(), TrialStarted: {""}}.get(type(event), {trial})
+        if not needed <= self._runs.keys():
+            return  # a run could not be made, and the user was told then
         try:
             self._write(event, record)
+        except StoreError:
+            raise  # the journal, not MLflow
         except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
             if trial not in self._unlogged:
                 self._unlogged.add(trial)

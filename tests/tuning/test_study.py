@@ -259,6 +259,27 @@ def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
     assert not any((tmp_path / "studies" / "tiny-1" / "staging").iterdir())
 
 
+def test_a_study_whose_run_cannot_be_made_says_so_once(
+    tmp_path: Path,
+    tiny_space: Path,
+    phantoms: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without the parent run there are no trials' runs either; one sentence is enough."""
+    from mlflow import MlflowClient
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise OSError("no more runs today")
+
+    monkeypatch.setattr(MlflowClient, "create_run", refused)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False)
+    assert result.summary()["trials"] == {"completed": 2, "failed": 0}
+    told = [line for line in capsys.readouterr().err.splitlines() if "the study goes on" in line]
+    assert len(told) == 1
+    assert "no more runs today" in told[0]
+
+
 def test_out_of_memory_costs_one_trial(
     tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +367,15 @@ def test_a_relative_weights_file_is_recorded_by_its_whole_path(
     monkeypatch.chdir(tmp_path)
     assert open_space(str(tiny_space), {"weights": "w.h5"}).fixed["weights"] == str(tmp_path / "w.h5")
     assert open_space(str(tiny_space), {"weights": "random"}).fixed["weights"] == "random"
+
+
+def test_a_relative_data_folder_is_recorded_by_its_whole_path(
+    tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of a study are found again from every working directory."""
+    monkeypatch.chdir(phantoms.parent)
+    plan = plan_study(StudySettings(open_space(str(tiny_space)), phantoms.name, Store.at(tmp_path)))
+    assert plan["data"]["root"] == str(phantoms)
 
 
 def test_a_plan_trains_nothing(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
