@@ -118,7 +118,7 @@ class ActivationStore:
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        self.folder, self._tell = folder, tell
+        self.folder, self._tell = folder.expanduser().absolute(), tell
         self._verified: dict[str, StoredActivations] = {}
 
     def get(

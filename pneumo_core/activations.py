@@ -30,8 +30,3 @@ def apply_in_batches(forward: Callable[[Any], Any], pixels: np.ndarray) -> np.nd
     """
     batches = [pixels[start : start + _BATCH_SIZE].astype(np.float32) for start in range(0, len(pixels), _BATCH_SIZE)]
     return np.concatenate([forward(batch).numpy() for batch in batches])
-
-
-def compute_activations(prefix: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Runs images through a prefix as built by `build_prefix`; see `apply_in_batches`."""
-    return apply_in_batches(compiled(prefix), pixels)

@@ -75,7 +75,7 @@ def run_study(
         time_limit_s=time_limit_s,
         class_names=class_names,
         skip_unreadable=skip_unreadable,
-        cache=None if cache is None else Path(cache).expanduser().resolve(),
+        cache=None if cache is None else Path(cache),
         threads=threads,
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)

@@ -127,7 +127,7 @@ def run(
         time_limit_s=None if time is None else parse_duration(time),
         class_names=parse_classes(classes),
         skip_unreadable=skip_unreadable,
-        cache=cache and cache.expanduser().resolve(),
+        cache=cache,
         threads=threads,
     )
     if dry_run:

@@ -59,9 +59,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
         PneumoError: for whatever the study itself would refuse about space and data.
     """
     space = settings.space
-    refuse_unsuited(space)
-    if settings.name is not None:
-        settings.store.refuse_taken(settings.name)
+    _refuse_early(settings)
     dataset, split = _load_data(settings)
     return {
         "space": space.name,
@@ -99,10 +97,8 @@ def launch_study(
     Side effects:
         Writes the study, its MLflow runs and artifacts.
     """
-    refuse_unsuited(settings.space)
+    _refuse_early(settings)
     settings.store.check_writable()
-    if settings.name is not None:
-        settings.store.refuse_taken(settings.name)
     tell("reading the images")
     dataset, split = _load_data(settings)
     for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
@@ -128,6 +124,13 @@ def launch_study(
             return study.run()
     finally:
         folder.discard_if_empty()
+
+
+def _refuse_early(settings: StudySettings) -> None:
+    """What can be refused before any image is read."""
+    refuse_unsuited(settings.space)
+    if settings.name is not None:
+        settings.store.refuse_taken(settings.name)
 
 
 def _load_data(settings: StudySettings) -> tuple[Dataset, Split]:

@@ -107,8 +107,11 @@ class _StudyOracle:
     A mixin, to stand in front of a `kt.Oracle`.
     """
 
-    space: SearchSpace
     trials: dict[str, Any]
+
+    def __init__(self, space: SearchSpace, **options: Any) -> None:
+        self.space = space
+        super().__init__(**options)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         number = len(self.trials)
@@ -143,15 +146,11 @@ class _StudyOracle:
 
 
 class _RandomOracle(_StudyOracle, kt.oracles.RandomSearchOracle):  # type: ignore[misc]
-    def __init__(self, space: SearchSpace, **options: Any) -> None:
-        self.space = space
-        super().__init__(**options)
+    """keras-tuner's random search."""
 
 
 class _BayesianOracle(_StudyOracle, kt.oracles.BayesianOptimizationOracle):  # type: ignore[misc]
-    def __init__(self, space: SearchSpace, **options: Any) -> None:
-        self.space = space
-        super().__init__(**options)
+    """keras-tuner's Gaussian process."""
 
     def _vector_to_values(self, vector: Any) -> Values:
         """Rounding on a log scale can land a whole number one above its maximum."""
@@ -167,8 +166,7 @@ class _GridOracle(_StudyOracle, kt.Oracle):  # type: ignore[misc]
     """Every configuration in order. keras-tuner's own grid finishes after 0 trials when resumed (its issue #1055)."""
 
     def __init__(self, space: SearchSpace, **options: Any) -> None:
-        self.space = space
-        super().__init__(**options)
+        super().__init__(space, **options)
         self._remaining = configurations(space)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -185,10 +183,9 @@ class _HyperbandOracle(_StudyOracle, kt.oracles.HyperbandOracle):  # type: ignor
     """
 
     def __init__(self, space: SearchSpace, **options: Any) -> None:
-        self.space = space
         self._known = list(space.start_with)
         self._available = sys.maxsize
-        super().__init__(hyperband_iterations=None, **options)
+        super().__init__(space, hyperband_iterations=None, **options)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         response = kt.oracles.HyperbandOracle.populate_space(self, trial_id)
@@ -218,8 +215,7 @@ class _TpeOracle(_StudyOracle, kt.Oracle):  # type: ignore[misc]
     """Delegates to Optuna's tree-structured Parzen estimator."""
 
     def __init__(self, space: SearchSpace, **options: Any) -> None:
-        self.space = space
-        super().__init__(**options)
+        super().__init__(space, **options)
         self._suggester = TpeSuggester(space)
         self._tickets: dict[str, int] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError, StudyError, WeightsError
-from tuning.ranking import load_record
+from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.registry import ModelReference, Registry, check_alias, check_model_name, write_model_folder
 from tuning.store import Store
@@ -129,9 +129,11 @@ def _build(record: StudyRecord, trial: TrialRecord, folder: Path, scratch: Path)
     from pneumo_core.runtime import start_tensorflow
 
     start_tensorflow()
+    from tuning.trial import SCORES_FILE
+
     classifier = _assemble(record, trial, folder, scratch)
     scores = _rescore(record, classifier)
-    _require_agreement(trial, scores, fetch_run_file(record, trial, "scores.csv", scratch))
+    _require_agreement(trial, scores, fetch_run_file(record, trial, SCORES_FILE, scratch))
     scores.to_csv(folder / "validation_scores.csv", index=False)
     (folder / "config.json").write_text(json.dumps(trial.config, indent=2) + "\n")
     return {f"val_{name}": value for name, value in compute_metrics(scores).items()}
@@ -143,6 +145,7 @@ def _assemble(record: StudyRecord, trial: TrialRecord, folder: Path, scratch: Pa
     from pneumo_core.classifier import DEFAULT_THRESHOLD, Classifier, ClassifierSettings
     from pneumo_core.config import TrialConfig
     from pneumo_core.model import build_classifier, read_weights
+    from tuning.trial import WEIGHTS_FILE
 
     config = TrialConfig.from_mapping(trial.config)
     weights = load_backbone_weights(config.weights, config.weights_seed)
@@ -150,7 +153,7 @@ def _assemble(record: StudyRecord, trial: TrialRecord, folder: Path, scratch: Pa
         raise WeightsError(
             f"weights {config.weights}: are no longer those that trial {trial.trial} started from; bring the file back."
         )
-    arrays = read_weights(fetch_run_file(record, trial, "trained_weights.npz", scratch))
+    arrays = read_weights(fetch_run_file(record, trial, WEIGHTS_FILE, scratch))
     negative, positive = record.started.class_names
     settings = ClassifierSettings(config.image_size, (negative, positive), DEFAULT_THRESHOLD)
     write_model_folder(folder, build_classifier(config, weights, arrays), settings)
@@ -222,6 +225,6 @@ def _result(
         version=reference.version if reference else None,
         alias=alias,
         run_id=trial.run_id,
-        metrics={key: value if value == value else None for key, value in metrics.items()},
+        metrics={key: defined(value) for key, value in metrics.items()},
         reasons=[] if reference else ["dry run: built and checked, nothing registered"],
     )

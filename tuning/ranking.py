@@ -38,7 +38,7 @@ def leaderboard_rows(record: StudyRecord) -> list[dict[str, Any]]:
             "trial": trial.trial,
             "status": trial.status,
             "score": trial.score,
-            "metrics": {name: _defined(value) for name, value in trial.metrics.items()},
+            "metrics": {name: defined(value) for name, value in trial.metrics.items()},
             "params": trial.params,
             "run_id": trial.run_id,
             "duration_s": trial.duration_s,
@@ -142,5 +142,6 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
+    """Returns the value, or None for what JSON has no number for."""
     return value if math.isfinite(value) else None

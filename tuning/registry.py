@@ -18,7 +18,7 @@ import pneumo_core
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.errors import ModelError
 from tuning.store import Store
-from tuning.tracking import embedded_uri, prepare_embedded, translated
+from tuning.tracking import prepared_uri, translated
 
 _REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
 _CODE_FILES = ("classifier.py", "images.py", "errors.py")
@@ -90,8 +90,7 @@ class Registry:
 
         if uri is None:
             store.check_writable()
-            prepare_embedded(store)
-        self.uri = uri or embedded_uri(store)
+        self.uri = prepared_uri(store, uri)
         mlflow.set_tracking_uri(self.uri)  # addresses of models (models:/…) are resolved by what the process has set
         mlflow.set_registry_uri(self.uri)
         self._client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)

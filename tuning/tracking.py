@@ -60,8 +60,8 @@ def absolute_uri(uri: str) -> str:
 
 
 def redacted(uri: str) -> str:
-    """Returns the URI without its password, for messages and for the record."""
-    return re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", uri)
+    """Returns a URI, or a text with URIs in it, without passwords: for messages and for the record."""
+    return re.sub(r"(://[^/@:\s]*:)[^/@\s]*@", r"\1***@", uri)
 
 
 def prepare_embedded(store: Store) -> None:
@@ -126,6 +126,21 @@ def fetch_run_file(record: StudyRecord, trial: TrialRecord, name: str, folder: P
         return Path(MlflowClient(uri).download_artifacts(trial.run_id or "", name, str(folder)))
 
 
+def prepared_uri(store: Store, uri: str | None) -> str:
+    """Returns the absolute address of a tracking store: the one given, or the store's own database, ready for use.
+
+    Raises:
+        TrackingError: if the database cannot be made or used.
+
+    Side effects:
+        As `prepare_embedded`, if no address is given.
+    """
+    if uri is not None:
+        return absolute_uri(uri)
+    prepare_embedded(store)
+    return embedded_uri(store)
+
+
 class Tracker:
     """Writes a study to MLflow as it happens.
 
@@ -154,12 +169,10 @@ class Tracker:
     ) -> None:
         from mlflow import MlflowClient
 
-        if uri is None:
-            prepare_embedded(store)
-        self.uri = absolute_uri(uri) if uri else embedded_uri(store)
+        self.uri = prepared_uri(store, uri)
         self._store, self._folder, self._warn = store, folder, warn
         self.announce: Callable[[Event], None] = lambda event: None
-        with translated(f"MLflow at {redacted(self.uri)}"):
+        with translated(f"MLflow at {self.uri}"):
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
             self._experiment = self._experiment_id(space)
@@ -181,10 +194,8 @@ class Tracker:
         except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
             if trial not in self._unlogged:
                 self._unlogged.add(trial)
-                self._warn(
-                    f"MLflow at {redacted(self.uri)} failed ({_first_line(error)}); the study goes on, "
-                    f"unlogged files stay in {self._folder.root / 'staging'}."
-                )
+                sentence = f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
+                self._warn(redacted(sentence) + f"unlogged files stay in {self._folder.root / 'staging'}.")
 
     def _write(self, event: Event, record: StudyRecord) -> None:
         match event:
@@ -195,7 +206,7 @@ class Tracker:
             case EpochEnded():
                 self._log_metrics(event.trial, {f"epoch/{k}": v for k, v in event.metrics.items()}, event.epoch + 1)
             case TrialCompleted():
-                self._complete_trial(event)
+                self._complete_trial(record.trials[event.trial])
             case TrialFailed():
                 self._client.set_tag(self._runs[event.trial], "pneumo.failure", event.reason[:_TEXT_LIMIT])
                 self._close(event.trial, "FAILED")
@@ -245,15 +256,15 @@ class Tracker:
         self._log_params(event.trial, event.config)
         self._log_dataset(event.trial, record.started)
 
-    def _complete_trial(self, event: TrialCompleted) -> None:
-        run_id = self._runs[event.trial]
-        metrics = {**event.metrics, "best_epoch": float(event.best_epoch + 1), "duration_s": event.duration_s}
-        self._log_metrics(event.trial, metrics, 0)
-        self._client.set_tag(run_id, "pneumo.weights_digest", event.weights_digest)
-        self._client.set_tag(run_id, "pneumo.activations_digest", event.activations_digest)
-        staging = self._folder.staging(event.trial)
+    def _complete_trial(self, trial: TrialRecord) -> None:
+        run_id = self._runs[trial.trial]
+        marks = {"best_epoch": (trial.best_epoch or 0) + 1.0, "duration_s": trial.duration_s or 0.0}
+        self._log_metrics(trial.trial, trial.metrics | marks, 0)
+        self._client.set_tag(run_id, "pneumo.weights_digest", trial.weights_digest or "")
+        self._client.set_tag(run_id, "pneumo.activations_digest", trial.activations_digest or "")
+        staging = self._folder.staging(trial.trial)
         self._client.log_artifacts(run_id, str(staging))
-        self._close(event.trial, "FINISHED")
+        self._close(trial.trial, "FINISHED")
         shutil.rmtree(staging)
 
     def _end_study(self, event: StudyEnded, record: StudyRecord) -> None:
@@ -278,12 +289,10 @@ class Tracker:
 
     def _close_late(self, trial: TrialRecord) -> None:
         """Ends a run that is still open because the trial was interrupted, or because MLflow failed at its end."""
-        staging = self._folder.staging(trial.trial)
-        if trial.status == "completed" and staging.is_dir():
-            self._client.log_artifacts(self._runs[trial.trial], str(staging))
-            self._log_metrics(trial.trial, trial.metrics, 0)
-            shutil.rmtree(staging)
-        self._close(trial.trial, {"completed": "FINISHED", "failed": "FAILED"}.get(trial.status, "KILLED"))
+        if trial.status == "completed" and self._folder.staging(trial.trial).is_dir():
+            self._complete_trial(trial)
+        else:
+            self._close(trial.trial, {"completed": "FINISHED", "failed": "FAILED"}.get(trial.status, "KILLED"))
 
     def _close(self, trial: str, status: str) -> None:
         self._client.set_terminated(self._runs[trial], status)
@@ -347,10 +356,9 @@ def translated(what: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
-        raise TrackingError(
-            f"{what}: cannot be used ({_first_line(error)}); check --tracking-uri and --store, or leave "
-            "--tracking-uri out to log to the store's own database."
-        ) from error
+        sentence = f"{what}: cannot be used ({_first_line(error)}); check --tracking-uri and --store, or leave "
+        sentence += "--tracking-uri out to log to the store's own database."
+        raise TrackingError(redacted(sentence)) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -36,6 +36,17 @@ def tiny_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wild_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A space of one trial whose weight decay multiplies weights by -99 in each step: it diverges."""
+    path = tmp_path_factory.mktemp("space") / "wild.yaml"
+    path.write_text(
+        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
+        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About forty small synthetic radiographs in the Kaggle layout."""
     return write_phantoms(tmp_path_factory.mktemp("data"), patients=24, size_px=(48, 96))

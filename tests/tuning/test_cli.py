@@ -192,14 +192,11 @@ def test_all_mistakes_of_a_space_are_told_with_their_lines(tmp_path: Path) -> No
         assert any(f"wrong.yaml:{line}:" in told and words in told for told in result.stderr.splitlines()), words
 
 
-def test_a_failed_search_exits_1_and_still_prints_its_document(tmp_path: Path, phantoms: Path) -> None:
+def test_a_failed_search_exits_1_and_still_prints_its_document(
+    tmp_path: Path, wild_space: Path, phantoms: Path
+) -> None:
     """All trials failed: the work failed, which is not bad input."""
-    space = tmp_path / "wild.yaml"
-    space.write_text(
-        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
-        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
-    )
-    result = _tune("run", "--space", space, "--data", phantoms, "--json", store=tmp_path)
+    result = _tune("run", "--space", wild_space, "--data", phantoms, "--json", store=tmp_path)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["trials"] == {"completed": 0, "failed": 1}
     assert "no trial completed" in result.stderr

@@ -202,14 +202,11 @@ def test_impossible_requests_are_refused_before_anything_is_built(
         promote(study[0], **arguments)  # type: ignore[arg-type]
 
 
-def test_a_study_without_a_completed_trial_has_nothing_to_promote(tmp_path: Path, phantoms: Path) -> None:
+def test_a_study_without_a_completed_trial_has_nothing_to_promote(
+    tmp_path: Path, wild_space: Path, phantoms: Path
+) -> None:
     """Said so, instead of promoting the least bad failure."""
-    space = tmp_path / "wild.yaml"
-    space.write_text(
-        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
-        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
-    )
-    run_study(str(space), phantoms, study="wild", store=tmp_path, progress=False)
+    run_study(str(wild_space), phantoms, study="wild", store=tmp_path, progress=False)
     with pytest.raises(StudyError, match="no completed trial"):
         promote(Store.at(tmp_path), "wild")
     with pytest.raises(StudyError, match="is failed, expected a completed one"):

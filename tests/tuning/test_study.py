@@ -125,14 +125,9 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
     assert (last.trial, last.status, last.reason) == ("t0002", "failed", "loss became nan in epoch 1")
 
 
-def test_a_really_diverging_training_fails_its_trial(tmp_path: Path, phantoms: Path) -> None:
+def test_a_really_diverging_training_fails_its_trial(tmp_path: Path, wild_space: Path, phantoms: Path) -> None:
     """A weight decay that multiplies weights by -99 in each step: every trial fails, none completes."""
-    space = tmp_path / "wild.yaml"
-    space.write_text(
-        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
-        "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
-    )
-    result = run_study(str(space), phantoms, store=tmp_path / "store", progress=False)
+    result = run_study(str(wild_space), phantoms, store=tmp_path / "store", progress=False)
     assert result.summary()["best"] is None
     assert result.record.ended is not None
     assert result.record.ended.status == "failed"

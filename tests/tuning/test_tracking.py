@@ -15,7 +15,7 @@ from pneumo_core.config import FIELD_NAMES
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
 from tuning.store import Store
-from tuning.tracking import Tracker, absolute_uri, embedded_uri, experiment_of, prepare_embedded, redacted
+from tuning.tracking import Tracker, absolute_uri, embedded_uri, experiment_of, prepare_embedded, redacted, translated
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -138,6 +138,11 @@ def test_addresses_mean_the_same_everywhere_and_keep_passwords(tmp_path: Path, m
     assert absolute_uri("http://host:5000") == "http://host:5000"
     assert redacted("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert redacted("http://host:5000/a@b") == "http://host:5000/a@b"
+    assert redacted("at http://host:5000 a@b said no") == "at http://host:5000 a@b said no"
+    address = "http://me:secret@host:5000"
+    with pytest.raises(TrackingError) as refused, translated(f"MLflow at {address}"):
+        raise OSError(f"{address} is down")
+    assert "secret" not in str(refused.value)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
