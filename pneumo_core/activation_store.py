@@ -16,16 +16,24 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from pneumo_core.errors import ActivationError, CacheFullError
 
 FLOAT16_MAX = 65_504.0
-_PART_ROWS = 512
+_PART_ROWS = 512  # at most, in multiples of 64 so that the batches of a pass are the same however it is cut up
+_PART_BYTES = 500_000_000
+
+Shape = tuple[int, ...]
+Parts = Callable[[int, int], Sequence[np.ndarray]]
+"""From the first row and the row after the last to float32 activations, one array for each entry of a pass."""
+
+Prepare = Callable[[Sequence["ActivationKey"]], Parts]
+"""Makes a pass that computes the given entries, in their order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +51,7 @@ class ActivationKey:
         precision: `float16` or `float32`, as asked for.
         libraries: versions of the libraries that decode and compute.
         threads: of one operation; another number adds in another order.
+        augmentation: of the images: empty, or the distortion, its seed and the number of the variant.
     """
 
     images: str
@@ -55,6 +64,10 @@ class ActivationKey:
     precision: str
     libraries: Mapping[str, str]
     threads: int
+    augmentation: str = ""
+
+    def __hash__(self) -> int:
+        return hash(self.address())
 
     def address(self) -> str:
         """Returns the entry's name: the first 32 hex digits of a SHA-256 over all fields."""
@@ -64,7 +77,7 @@ class ActivationKey:
 
 @dataclasses.dataclass(frozen=True)
 class StoredActivations:
-    """Some rows of an entry; slicing reads them from the memory map, as float32.
+    """Some rows of an entry; slicing reads them from the memory map, in the precision they are kept in.
 
     Attributes:
         array: (N, ...) of the whole entry, float16 or float32, memory-mapped.
@@ -80,12 +93,17 @@ class StoredActivations:
         return len(self.rows)
 
     def __getitem__(self, selection: Any) -> np.ndarray:
-        return np.asarray(self.array[self.rows[selection]], dtype=np.float32)
+        return np.asarray(self.array[self.rows[selection]])
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Of all rows together."""
         return (len(self.rows), *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> Any:
+        """float16 or float32."""
+        return self.array.dtype
 
     def take(self, rows: np.ndarray) -> StoredActivations:
         """Returns other rows of the same entry."""
@@ -115,42 +133,54 @@ class ActivationStore:
     Args:
         folder: created when first needed.
         tell: takes sentences for the user.
+        budget_bytes: what the folder shall hold at most; before a pass, the least recently used entries that no process
+            reads are removed. What running studies need is kept even beyond it. None for no limit.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        self.folder, self._tell = folder.expanduser().absolute(), tell
+    def __init__(
+        self, folder: Path, tell: Callable[[str], None] = lambda text: None, budget_bytes: int | None = None
+    ) -> None:
+        self.folder, self._tell, self._budget_bytes = folder.expanduser().absolute(), tell, budget_bytes
         self._verified: dict[str, StoredActivations] = {}
+        self._in_use: dict[str, IO[str]] = {}
 
     def get(
-        self, key: ActivationKey, shape: tuple[int, ...], compute: Callable[[int, int], np.ndarray]
+        self, key: ActivationKey, shape: Shape, prepare: Prepare, along: Mapping[ActivationKey, Shape] | None = None
     ) -> StoredActivations:
         """Returns an entry, which this process computes if no other has or does.
 
         Args:
             key: of the entry.
             shape: of the whole, (N, ...).
-            compute: from the first row and the row after the last to float32 activations.
+            prepare: makes a pass; called only if one is needed.
+            along: other entries that the same pass shall compute, with their shapes, if they are not there.
 
         Raises:
             CacheFullError: if the disk is full; finished parts are kept for the next try.
             ActivationError: if the folder cannot be written, or activations are not finite numbers.
 
         Side effects:
-            Writes the entry if it is not there; notes when it was last used.
+            Writes the entries that are not there, may remove others to keep the budget, notes when the entry was last
+            used, and keeps it from being removed for as long as this object lives.
         """
         address = key.address()
         if address not in self._verified:
             with self._errors(), self._locked(address):
                 stored = self._open(address, shape)
                 if stored is None:
-                    self._compute(address, key, shape, compute)
+                    self._compute({key: shape}, along or {}, prepare)
                     stored = self._open(address, shape)
-            if stored is None:
-                raise ActivationError(f"cache {self.folder / address}: was written but cannot be read back.")
+                if stored is None:
+                    raise ActivationError(f"cache {self.folder / address}: was written but cannot be read back.")
+                self._in_use[address] = self._share(address)
             self._verified[address] = stored
         with contextlib.suppress(OSError):
             os.utime(self.folder / address / "entry.json")
         return self._verified[address]
+
+    def holds(self, key: ActivationKey) -> bool:
+        """Returns whether an entry is there, whole by its looks."""
+        return (self.folder / key.address() / "entry.json").is_file()
 
     def entries(self) -> list[CacheEntry]:
         """Returns all entries, the last used first."""
@@ -163,14 +193,7 @@ class ActivationStore:
         Side effects:
             Deletes files. A process that has an entry mapped keeps its pages.
         """
-        freed = 0
-        for entry in self.entries():
-            address = entry.address.removesuffix(".partial")
-            with self._errors(), self._locked(address, wait=False) as mine:
-                if mine:
-                    shutil.rmtree(self.folder / entry.address)
-                    freed += entry.size
-        return freed
+        return sum(entry.size for entry in self.entries() if self._remove(entry, unless_used=False))
 
     def _open(self, address: str, shape: tuple[int, ...]) -> StoredActivations | None:
         """Maps an entry if it is whole: right size, and the very bytes that were written."""
@@ -188,43 +211,70 @@ class ActivationStore:
         return StoredActivations(array, np.arange(shape[0]), digest)
 
     def _compute(
-        self, address: str, key: ActivationKey, shape: tuple[int, ...], compute: Callable[[int, int], np.ndarray]
+        self, required: Mapping[ActivationKey, Shape], along: Mapping[ActivationKey, Shape], prepare: Prepare
     ) -> None:
-        folder = self.folder / f"{address}.partial"
-        folder.mkdir(parents=True, exist_ok=True)
-        dtype = _unfinished_dtype(folder, key.precision)
-        while not self._write_rows(folder, dtype, shape, compute):
-            self._tell("activations exceed the range of float16; they are kept as float32")
-            dtype = np.dtype("float32")
-            (folder / "data.bin").unlink()
-            _note_progress(folder, 0, dtype)
-        about = dataclasses.asdict(key) | {"created": time.time()}
-        digest = _digest(folder / "data.bin")
-        entry = {"shape": shape, "dtype": str(dtype), "digest": digest, "about": about}
-        _write_synced(folder / "entry.json", json.dumps(entry, indent=2).encode())
-        (folder / "progress.json").unlink()
-        folder.rename(self.folder / address)
+        """Computes the required entry, whose lock is held, and with it those whose lock is free."""
+        with contextlib.ExitStack() as locks:
+            wanted = dict(required)
+            for key, shape in along.items():
+                absent = key not in required and not self.holds(key)
+                if absent and locks.enter_context(self._locked(key.address(), wait=False)) and not self.holds(key):
+                    wanted[key] = shape
+            self._make_room(wanted)
+            writers = [_EntryWriter(self.folder, key, shape, self._tell) for key, shape in wanted.items()]
+            parts, part_rows = prepare(list(wanted)), _part_rows(list(wanted.values()))
+            while unfinished := [writer for writer in writers if not writer.finished]:
+                start = min(writer.done for writer in unfinished)
+                outputs = parts(start, min(start + part_rows, unfinished[0].rows))
+                for writer, output in zip(writers, outputs, strict=True):
+                    if writer.done == start and not writer.finished:
+                        writer.append(output)
+            for writer in writers:
+                writer.publish()
 
-    def _write_rows(
-        self, folder: Path, dtype: np.dtype, shape: tuple[int, ...], compute: Callable[[int, int], np.ndarray]
-    ) -> bool:
-        """Appends part after part, noting each when it is on disk; returns False if float16 is too narrow."""
-        row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-        done = _progress(folder, row_bytes)
-        with (folder / "data.bin").open("ab") as file:
-            file.truncate(done * row_bytes)
-            for start in range(done, shape[0], _PART_ROWS):
-                stop = min(start + _PART_ROWS, shape[0])
-                part = compute(start, stop)
-                if not np.isfinite(part).all():
-                    raise ActivationError("activations: the frozen layers give values that are not finite numbers.")
-                if dtype == np.float16 and np.abs(part).max(initial=0) > FLOAT16_MAX:
-                    return False
-                file.write(part.astype(dtype).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                _note_progress(folder, stop, dtype)
-        return True
+    def _make_room(self, wanted: Mapping[ActivationKey, Shape]) -> None:
+        """Removes what was not used for longest until the budget holds what is about to be computed."""
+        if self._budget_bytes is None:
+            return
+        needed = sum(entry_bytes(key, shape) for key, shape in wanted.items())
+        own = {key.address() for key in wanted}
+        with self._locked("budget"):
+            others = [entry for entry in self.entries() if entry.address.removesuffix(".partial") not in own]
+            total = needed + sum(entry.size for entry in others)
+            for entry in reversed(others):
+                if total <= self._budget_bytes:
+                    return
+                if self._remove(entry, unless_used=True):
+                    total -= entry.size
+                    self._tell(f"cache: removed {entry.address[:12]}, {entry.size / 1e6:.0f} MB, to keep to its budget")
+        if total > self._budget_bytes:
+            self._tell(
+                f"cache: running studies need {total / 1e9:.2f} GB, more than its budget of "
+                f"{self._budget_bytes / 1e9:.2f} GB; nothing that they need is removed"
+            )
+
+    def _remove(self, entry: CacheEntry, *, unless_used: bool) -> bool:
+        """Removes an entry that nobody computes; returns whether it did."""
+        address = entry.address.removesuffix(".partial")
+        with self._errors(), self._locked(address, wait=False) as mine:
+            if not mine or (unless_used and self._is_used(address)):
+                return False
+            shutil.rmtree(self.folder / entry.address)
+            return True
+
+    def _share(self, address: str) -> IO[str]:
+        """Says, for as long as the returned file is open, that this process reads the entry."""
+        file = (self.folder / f".{address}.use").open("w")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file
+
+    def _is_used(self, address: str) -> bool:
+        with (self.folder / f".{address}.use").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextlib.contextmanager
     def _locked(self, address: str, *, wait: bool = True) -> Iterator[bool]:
@@ -251,6 +301,74 @@ class ActivationStore:
             raise ActivationError(
                 f"cache {self.folder}: cannot be used ({error}); name another with --cache."
             ) from error
+
+
+class _EntryWriter:
+    """Appends an entry's parts, noting each when it is on disk, and gives the entry its name when all of it is.
+
+    Args:
+        folder: of the store.
+        key: of the entry, whose lock is held.
+        shape: of the whole, (N, ...).
+        tell: takes sentences for the user.
+
+    Attributes:
+        rows: N.
+        done: how many of them are on disk.
+    """
+
+    def __init__(self, folder: Path, key: ActivationKey, shape: Shape, tell: Callable[[str], None]) -> None:
+        self._key, self._shape, self._tell = key, shape, tell
+        self._whole = folder / key.address()
+        self._folder = folder / f"{key.address()}.partial"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._dtype = _unfinished_dtype(self._folder, key.precision)
+        self.rows, self.done = shape[0], _progress(self._folder, self._row_bytes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rows are on disk."""
+        return self.done >= self.rows
+
+    def append(self, part: np.ndarray) -> None:
+        """Writes the next rows; if float16 is too narrow for them, the entry begins anew as float32."""
+        if not np.isfinite(part).all():
+            raise ActivationError("activations: the frozen layers give values that are not finite numbers.")
+        if self._dtype == np.float16 and np.abs(part).max(initial=0) > FLOAT16_MAX:
+            self._tell("activations exceed the range of float16; they are kept as float32")
+            self._dtype, self.done = np.dtype("float32"), 0
+            _note_progress(self._folder, 0, self._dtype)
+            return
+        with (self._folder / "data.bin").open("ab") as file:
+            file.truncate(self.done * self._row_bytes)
+            file.write(part.astype(self._dtype).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self.done += len(part)
+        _note_progress(self._folder, self.done, self._dtype)
+
+    def publish(self) -> None:
+        """Describes the entry and gives it its name."""
+        about = dataclasses.asdict(self._key) | {"created": time.time()}
+        digest = _digest(self._folder / "data.bin")
+        entry = {"shape": self._shape, "dtype": str(self._dtype), "digest": digest, "about": about}
+        _write_synced(self._folder / "entry.json", json.dumps(entry, indent=2).encode())
+        (self._folder / "progress.json").unlink()
+        self._folder.rename(self._whole)
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(np.prod(self._shape[1:])) * self._dtype.itemsize
+
+
+def _part_rows(shapes: Sequence[Shape]) -> int:
+    row_bytes = 4 * sum(int(np.prod(shape[1:])) for shape in shapes)
+    return min(_PART_ROWS, max(64, _PART_BYTES // row_bytes // 64 * 64))
+
+
+def entry_bytes(key: ActivationKey, shape: Shape) -> int:
+    """Returns how much room an entry takes, if float16, where it is asked for, suffices."""
+    return int(np.prod(shape)) * np.dtype(key.precision).itemsize
 
 
 def _digest(path: Path) -> str:

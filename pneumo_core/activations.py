@@ -18,15 +18,18 @@ def compiled(prefix: keras.Model) -> Callable[[Any], Any]:
     return tf.function(lambda pixels: prefix(pixels, training=False), reduce_retracing=True)  # type: ignore[no-any-return]
 
 
-def apply_in_batches(forward: Callable[[Any], Any], pixels: np.ndarray) -> np.ndarray:
-    """Runs images through a compiled prefix.
+def apply_in_batches(forward: Callable[[Any], Any], pixels: np.ndarray) -> list[np.ndarray]:
+    """Runs images through compiled prefixes.
 
     Args:
         forward: as returned by `compiled`.
         pixels: (N, H, W, 1), 0 to 255, N at least 1.
 
     Returns:
-        The prefix's output for the N images in their order, float32.
+        Each output for the N images in their order, float32.
     """
     batches = [pixels[start : start + _BATCH_SIZE].astype(np.float32) for start in range(0, len(pixels), _BATCH_SIZE)]
-    return np.concatenate([forward(batch).numpy() for batch in batches])
+    outputs = [forward(batch) for batch in batches]
+    if not isinstance(outputs[0], (list, tuple)):
+        outputs = [[output] for output in outputs]
+    return [np.concatenate([part.numpy() for part in parts]) for parts in zip(*outputs, strict=True)]

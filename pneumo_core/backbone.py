@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +68,61 @@ def load_backbone_weights(source: str, seed: int) -> BackboneWeights:
     return BackboneWeights(arrays=arrays, digest=digest.hexdigest())
 
 
+@dataclasses.dataclass(frozen=True, order=True)
+class Cut:
+    """Where the frozen prefix ends.
+
+    Attributes:
+        blocks: how many of VGG16's five blocks, from the image upwards, it holds.
+        pooled: whether its output is averaged over positions.
+    """
+
+    blocks: int
+    pooled: bool
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> Cut:
+        """Returns the deepest cut below everything that a configuration trains."""
+        return cls(frozen_blocks(config.unfrozen_layers), config.unfrozen_layers == 0 and config.pooling == "average")
+
+    def shape(self, image_size: int) -> tuple[int, ...]:
+        """Returns the shape of one image's activations: (H, W, C), or (C,) if pooled."""
+        side, channels = image_size // 2**self.blocks, _filters(self.blocks) if self.blocks else 3
+        return (channels,) if self.pooled else (side, side, channels)
+
+
 def build_prefix(config: TrialConfig, weights: BackboneWeights) -> keras.Model:
     """Returns the frozen part: from gray pixels (N, image_size, image_size, 1), 0 to 255, to activations.
 
     Pixel scaling is inside. Activations are (N, H, W, C); with nothing unfrozen and average pooling they are pooled,
     (N, 512).
     """
+    return build_prefixes(config, weights, [Cut.of(config)], name="prefix")
+
+
+def build_prefixes(
+    config: TrialConfig, weights: BackboneWeights, cuts: Sequence[Cut], name: str = "prefixes"
+) -> keras.Model:
+    """Returns several prefixes as one model, which runs what they share once.
+
+    Args:
+        config: for image size and pixel scaling.
+        weights: of the backbone.
+        cuts: where the outputs lie, at least one.
+        name: of the model.
+
+    Returns:
+        A model from pixels, as those of `build_prefix`, to a list of activations in the order of `cuts`, or to a single
+        output if there is but one.
+    """
     pixels = keras.Input((config.image_size, config.image_size, 1), name="pixels")
-    activations = _scale_pixels(pixels, config.pixel_scaling)
-    for layer in _block_layers(config, weights, _is_in_prefix(config)):
-        layer.trainable = False
-        activations = layer(activations)
-    if config.unfrozen_layers == 0:
-        activations = pool(activations, config.pooling)
-    return keras.Model(pixels, activations, name="prefix")
+    deepest = max(cut.blocks for cut in cuts)
+    after_block = {0: _scale_pixels(pixels, config.pixel_scaling)}
+    for layer in _block_layers(config, weights, lambda layer_name: _block_of(layer_name) <= deepest):
+        layer.trainable, block = False, _block_of(layer.name)
+        after_block[block] = layer(after_block.get(block, after_block[max(after_block)]))
+    outputs = [pool(after_block[cut.blocks], "average") if cut.pooled else after_block[cut.blocks] for cut in cuts]
+    return keras.Model(pixels, outputs if len(outputs) > 1 else outputs[0], name=name)
 
 
 def apply_suffix(config: TrialConfig, weights: BackboneWeights, activations: Any) -> Any:
@@ -91,9 +132,9 @@ def apply_suffix(config: TrialConfig, weights: BackboneWeights, activations: Any
     """
     if config.unfrozen_layers == 0:
         return activations
-    is_in_prefix = _is_in_prefix(config)
+    blocks = frozen_blocks(config.unfrozen_layers)
     unfrozen = set(CONVOLUTION_NAMES[-config.unfrozen_layers :])
-    for layer in _block_layers(config, weights, lambda name: not is_in_prefix(name)):
+    for layer in _block_layers(config, weights, lambda name: _block_of(name) > blocks):
         layer.trainable = layer.name in unfrozen
         activations = layer(activations)
     return pool(activations, config.pooling)
@@ -104,9 +145,12 @@ def pool(activations: Any, pooling: str) -> Any:
     return keras.layers.GlobalAveragePooling2D(name="average")(activations) if pooling == "average" else activations
 
 
-def _is_in_prefix(config: TrialConfig) -> Callable[[str], bool]:
-    blocks = frozen_blocks(config.unfrozen_layers)
-    return lambda layer_name: int(layer_name[len("block")]) <= blocks
+def _block_of(layer_name: str) -> int:
+    return int(layer_name[len("block")])
+
+
+def _filters(block: int) -> int:
+    return int(min(64 * 2 ** (block - 1), 512))
 
 
 def frozen_blocks(unfrozen_layers: int) -> int:
@@ -156,7 +200,7 @@ def _random_arrays(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
     shapes, channels = {}, 3
     for name in CONVOLUTION_NAMES:
-        filters = min(64 * 2 ** (int(name[len("block")]) - 1), 512)
+        filters = _filters(_block_of(name))
         shapes[name] = (3, 3, channels, filters)
         channels = filters
     return shapes

@@ -69,8 +69,12 @@ class TrialConfig:
         image_size: side of the square that images are resized to, in px.
         pixel_scaling: `caffe` (0 to 255, ImageNet channel means subtracted; what VGG16's ImageNet weights were trained
             with) or `unit` (0 to 1; what the notebook feeds).
-        augmentation: of training images, drawn anew for every epoch: `none`; `mild` (rotation 10°, shifts and zoom
-            0.1); `notebook` (rotation 20°, shifts, shear and zoom 0.2, horizontal flip, nearest fill).
+        augmentation: of training images: `none`; `mild` (rotation 10°, shifts and zoom 0.1); `notebook` (rotation 20°,
+            shifts, shear and zoom 0.2, horizontal flip, nearest fill).
+        augmentation_variants: 0 for live augmentation, drawn anew for every image in every epoch, which runs the frozen
+            layers anew too; else how many augmented variants of each image there are, computed once, of which every
+            epoch draws one.
+        augmentation_seed: of those variants; kept apart from `seed`, so that trials share them.
         pooling: between backbone and head: `flatten` or `average`.
         feature_scaling: `standardize` puts a layer in front of the head that gives each channel zero mean and unit
             variance over the training images; `none` does not.
@@ -84,6 +88,7 @@ class TrialConfig:
             to `block5_conv3` and the pooling layer above them (which has no weights) trainable: `unfrozen_layers: 3`.
         learning_rate: of the head.
         backbone_lr_fraction: learning rate of the unfrozen convolutions, as a fraction of `learning_rate`.
+        warmup_epochs: epochs, out of `epochs`, that train the head alone before unfrozen convolutions join in.
         optimizer: `adam`, `rmsprop` or `sgd` (with momentum 0.9).
         weight_decay: decoupled, on kernels only.
         label_smoothing: targets become `label * (1 - s) + s / 2`, in training only.
@@ -105,6 +110,8 @@ class TrialConfig:
     image_size: int = _setting(224, _whole(32, 1024))
     pixel_scaling: str = _setting("caffe", _one_of("caffe", "unit"))
     augmentation: str = _setting("none", _one_of("none", "mild", "notebook"))
+    augmentation_variants: int = _setting(0, _whole(0, 100))
+    augmentation_seed: int = _setting(0, _whole(0))
     pooling: str = _setting("flatten", _one_of("flatten", "average"))
     feature_scaling: str = _setting("standardize", _one_of("none", "standardize"))
     head_units: int = _setting(512, _whole(1, 4096))
@@ -115,6 +122,7 @@ class TrialConfig:
     unfrozen_layers: int = _setting(0, _whole(0, 13))
     learning_rate: float = _setting(1e-3, _real(0, 1, above=True))
     backbone_lr_fraction: float = _setting(0.1, _real(0, 1, above=True))
+    warmup_epochs: int = _setting(0, _whole(0, 1000))
     optimizer: str = _setting("adam", _one_of("adam", "rmsprop", "sgd"))
     weight_decay: float = _setting(0.0, _real(0))
     label_smoothing: float = _setting(0.0, _real(0, 0.5, below=True))

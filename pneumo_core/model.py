@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,61 @@ from pneumo_core.errors import WeightsError
 from pneumo_core.seeds import derive
 
 
-def build_trainee(config: TrialConfig, weights: BackboneWeights, activation_shape: tuple[int, ...]) -> keras.Model:
+def _plain_dropout(name: str, rate: float) -> keras.layers.Layer:
+    return keras.layers.Dropout(rate, seed=0, name=name)
+
+
+def build_trainee(
+    config: TrialConfig,
+    weights: BackboneWeights,
+    activation_shape: tuple[int, ...],
+    dropout: Callable[[str, float], keras.layers.Layer] = _plain_dropout,
+) -> keras.Model:
     """Returns the model from prefix activations (N, *activation_shape) to logits (N, 1) of the positive class.
 
     The feature scaling layer, if any, still has to learn its statistics: see `standardize_features`.
+
+    Args:
+        config: of the trial.
+        weights: of the backbone, those the trial starts from.
+        activation_shape: of one image's prefix activations.
+        dropout: makes a dropout layer from its name and rate.
     """
     activations = keras.Input(activation_shape, name="activations")
     features = apply_suffix(config, weights, activations)
-    return keras.Model(activations, _head(config, features), name="trainee")
+    return keras.Model(activations, _head(config, features, dropout), name="trainee")
 
 
-def standardize_features(trainee: keras.Model, activations: Any) -> None:
+def initialize(trainee: keras.Model, config: TrialConfig, weights: BackboneWeights) -> None:
+    """Puts every weight back to where a training of the configuration starts; feature scaling does nothing yet.
+
+    Args:
+        trainee: built for this configuration or one of the same shapes.
+        config: of the trial, for the seed.
+        weights: of the backbone.
+
+    Side effects:
+        Sets the weights in place.
+    """
+    for layer in trainee.layers:
+        if layer.name in weights.arrays:
+            layer.set_weights(list(weights.arrays[layer.name]))
+        elif isinstance(layer, keras.layers.Dense):
+            layer.kernel.assign(_initializer(config, layer.name)(layer.kernel.shape))
+            layer.bias.assign(np.zeros(layer.bias.shape))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            for variable in layer.weights:
+                starts_at_one = variable.name in ("gamma", "moving_variance")
+                variable.assign(np.full(variable.shape, float(starts_at_one)))
+
+
+def feature_tensor(trainee: keras.Model) -> Any:
+    """Returns the symbolic features that the scaling layer is given, or None if there is no such layer."""
+    scaling = _scaling_layer(trainee)
+    return None if scaling is None else scaling.input
+
+
+def standardize_features(trainee: keras.Model, moments: tuple[np.ndarray, np.ndarray]) -> None:
     """Gives the feature scaling layer the mean and variance of each channel over the training images.
 
     With unfrozen convolutions these are the statistics before training; the layer keeps them while its input learns.
@@ -35,21 +79,38 @@ def standardize_features(trainee: keras.Model, activations: Any) -> None:
     median channel's variance instead.
 
     Args:
-        trainee: with freshly initialized weights; nothing happens if it has no such layer.
-        activations: (N, *activation_shape) of the training images, not augmented.
+        trainee: nothing happens if it has no such layer.
+        moments: mean and variance (C,) of the features, as `channel_moments` returns them.
 
     Side effects:
         Sets the layer's statistics in place.
     """
-    scaling = next((layer for layer in trainee.layers if layer.name == "standardize"), None)
+    scaling, (mean, variance) = _scaling_layer(trainee), moments
     if scaling is None:
         return
-    features = keras.Model(trainee.input, scaling.input)
-    mean, variance = _channel_moments(features, activations)
     positive = variance[variance > 0]
     floor = 1e-3 * float(np.median(positive)) if len(positive) else 1.0
     scaling.moving_mean.assign(mean)
     scaling.moving_variance.assign(np.maximum(variance, floor))
+
+
+def channel_moments(
+    features: Callable[[np.ndarray], Any], activations: Any, batch_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and variance (C,) float32 of each channel over images and positions.
+
+    Args:
+        features: from prefix activations (n, ...) to features (n, ..., C).
+        activations: (N, ...) of the training images, not augmented; read and summed up, in float64, batch by batch.
+        batch_size: images at a time.
+    """
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    for start in range(0, len(activations), batch_size):
+        batch = np.asarray(features(activations[start : start + batch_size]), dtype=np.float64)
+        batch = batch.reshape(-1, batch.shape[-1])
+        count, total, squares = count + len(batch), total + batch.sum(0), squares + np.square(batch).sum(0)
+    mean = total / count
+    return mean.astype(np.float32), np.maximum(squares / count - np.square(mean), 0).astype(np.float32)
 
 
 def trained_weights(trainee: keras.Model) -> dict[str, np.ndarray]:
@@ -123,13 +184,14 @@ def restore_weights(trainee: keras.Model, arrays: Mapping[str, np.ndarray]) -> N
             variable.assign(arrays[variable.path])
 
 
-def _head(config: TrialConfig, features: Any) -> Any:
+def _head(config: TrialConfig, features: Any, dropout: Callable[[str, float], keras.layers.Layer]) -> Any:
     if config.feature_scaling == "standardize":
         features = _standardize_layer()(features)
     x = keras.layers.Flatten(name="flatten")(features)
-    x = _dense_block(config, x, "head", config.head_units, config.dropout)
+    x = dropout("head_dropout", config.dropout)(_dense_block(config, x, "head", config.head_units))
     if config.second_head_units:
-        x = _dense_block(config, x, "second_head", config.second_head_units, config.second_dropout)
+        x = _dense_block(config, x, "second_head", config.second_head_units)
+        x = dropout("second_head_dropout", config.second_dropout)(x)
     return keras.layers.Dense(1, kernel_initializer=_initializer(config, "logit"), name="logit")(x)
 
 
@@ -143,11 +205,13 @@ def _standardize_layer() -> keras.layers.Layer:
     )
 
 
-def _dense_block(config: TrialConfig, x: Any, name: str, units: int, rate: float) -> Any:
+def _dense_block(config: TrialConfig, x: Any, name: str, units: int) -> Any:
     x = keras.layers.Dense(units, activation="relu", kernel_initializer=_initializer(config, name), name=name)(x)
-    if config.batch_normalization:
-        x = keras.layers.BatchNormalization(name=f"{name}_normalization")(x)
-    return keras.layers.Dropout(rate, seed=0, name=f"{name}_dropout")(x)
+    return keras.layers.BatchNormalization(name=f"{name}_normalization")(x) if config.batch_normalization else x
+
+
+def _scaling_layer(trainee: keras.Model) -> Any:
+    return next((layer for layer in trainee.layers if layer.name == "standardize"), None)
 
 
 def _initializer(config: TrialConfig, layer: str) -> keras.initializers.Initializer:
@@ -156,14 +220,3 @@ def _initializer(config: TrialConfig, layer: str) -> keras.initializers.Initiali
 
 def _is_frozen(layer: keras.layers.Layer) -> bool:
     return layer.name.startswith("block") and not layer.trainable
-
-
-def _channel_moments(features: keras.Model, activations: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance over images and positions, accumulated in float64, batch by batch."""
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
-    for start in range(0, len(activations), 64):
-        batch = np.asarray(features(activations[start : start + 64], training=False), dtype=np.float64)
-        batch = batch.reshape(-1, batch.shape[-1])
-        count, total, squares = count + len(batch), total + batch.sum(0), squares + np.square(batch).sum(0)
-    mean = total / count
-    return mean.astype(np.float32), np.maximum(squares / count - np.square(mean), 0).astype(np.float32)

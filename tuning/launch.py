@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.activation_store import ActivationStore
+from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import Dataset, index_dataset
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import start_tensorflow, threads_in_use
@@ -20,7 +21,8 @@ from tuning.spaces import base_config, refuse_unsuited
 from tuning.store import Store
 
 if TYPE_CHECKING:
-    from tuning.study import Listener, StudyResult
+    from tuning.background import Listener
+    from tuning.study import StudyResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,23 +107,29 @@ def launch_study(
         tell(note)
     tell("starting TensorFlow")
     start_tensorflow(settings.threads)
+    from tuning.background import Background
+    from tuning.figures import PlotDrawer
     from tuning.study import Study
     from tuning.tracking import Tracker, redacted
-    from tuning.trial import TrialData
+    from tuning.trial_data import TrialData
 
     cache = ActivationStore(settings.cache or settings.store.cache, tell)
     data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
-    for source, seed in _weight_sources(settings.space):
-        data.backbone_weights(source, seed)
+    for config in _weight_sources(settings.space):
+        data.backbone_weights(config)
     folder = settings.store.create_study(settings.name, space=settings.space.name)
     try:
         tracker = Tracker(settings.store, folder, settings.tracking_uri, settings.space.name)
         started = _started(settings, dataset, split, folder.name, redacted(tracker.uri))
         study = Study(started, settings.space, data, folder, time_limit_s=settings.time_limit_s)
         tracker.announce = study.announce
-        study.listeners += [tracker, *([progress] if progress else [])]
+        bookkeeping = Background(PlotDrawer(folder), tracker)
+        study.listeners += [bookkeeping, *([progress] if progress else [])]
         with termination_interrupts():
-            return study.run()
+            try:
+                return study.run()
+            finally:
+                bookkeeping.finish()
     finally:
         folder.discard_if_empty()
 
@@ -143,13 +151,14 @@ def _image_counts(split: Split) -> dict[str, int]:
     return {"training": len(split.train), "validation": len(split.validation)}
 
 
-def _weight_sources(space: SearchSpace) -> list[tuple[str, int]]:
-    """All backbone weights that trials may ask for, so that a missing file is found before the first."""
+def _weight_sources(space: SearchSpace) -> list[TrialConfig]:
+    """A configuration for each kind of backbone weights that trials may ask for: a missing file is found beforehand."""
     base = base_config(space)
     searched = {p.name: list(p.values) for p in space.parameters if isinstance(p, ChoiceParameter)}
-    sources = searched.get("weights", [base.weights])
     return [
-        (str(source), int(seed)) for source in sources for seed in searched.get("weights_seed", [base.weights_seed])
+        dataclasses.replace(base, weights=str(source), weights_seed=int(seed))
+        for source in searched.get("weights", [base.weights])
+        for seed in searched.get("weights_seed", [base.weights_seed])
     ]
 
 

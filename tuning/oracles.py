@@ -17,6 +17,7 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.src.engine.trial import TrialStatus
 
+from pneumo_core.config import TrialConfig
 from pneumo_core.seeds import derive, generator
 from search_spaces import ChoiceParameter, FloatParameter, Parameter, SearchSpace
 from tuning.spaces import HYPERBAND_FACTOR
@@ -38,6 +39,10 @@ class Suggestion:
     ticket: str
     values: Values
     stop_after: int = 0
+
+    def config(self, base: TrialConfig) -> TrialConfig:
+        """Returns the configuration to train: the suggested values over those that all trials share."""
+        return TrialConfig.from_mapping({**base.to_mapping(), **self.values, "stop_after": self.stop_after})
 
 
 class SearchOracle:

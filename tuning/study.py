@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pneumo_core import plots
-from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError
 from pneumo_core.images import read_images
 from search_spaces import SearchSpace
+from tuning.background import Listener
 from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, StudyStatus, TrialCompleted, TrialFailed
 from tuning.events import TrialStarted as TrialStartedEvent
 from tuning.journal import Journal
 from tuning.oracles import SearchOracle, Suggestion
 from tuning.record import StudyRecord
+from tuning.rehearsal import foreseen
 from tuning.spaces import base_config
 from tuning.store import StudyFolder
-from tuning.trial import TrialData, TrialResult, execute_trial, write_trial_files
-
-Listener = Callable[[Event, StudyRecord], None]
-"""Is told every event, with the record that the event is already part of."""
+from tuning.trial import TrialResult, execute_trial, write_trial_files
+from tuning.trial_data import TrialData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +81,7 @@ class Study:
         self._limit_s, self._clock = math.inf if time_limit_s is None else time_limit_s, clock
         self._base = base_config(space)
         self._journal = Journal(folder.journal)
+        self._announcing = threading.RLock()  # listeners in the background announce what they did
 
     def announce(self, event: Event) -> None:
         """Records an event and tells the listeners.
@@ -89,11 +89,12 @@ class Study:
         Side effects:
             Appends to the journal.
         """
-        self._journal.append(event)
-        if not isinstance(event, StudyStarted):
-            self.record.apply(event)
-        for listener in self.listeners:
-            listener(event, self.record)
+        with self._announcing:
+            self._journal.append(event)
+            if not isinstance(event, StudyStarted):
+                self.record.apply(event)
+            for listener in self.listeners:
+                listener(event, self.record)
 
     def run(self) -> StudyResult:
         """Runs the whole search.
@@ -126,6 +127,7 @@ class Study:
     def _search(self, begun: float) -> str:
         """Asks and runs until there is an end; returns why it came before the last trial, if it did."""
         oracle = SearchOracle(self._space, self._space.trials, self._base.epochs)
+        self._data.expected = foreseen(self._space)
         while self._clock() - begun < self._limit_s:
             suggestion = oracle.ask()
             if suggestion is None:
@@ -138,7 +140,7 @@ class Study:
         """Runs one trial and returns its score, or None if it failed on its own account."""
         number = len(self.record.trials) + 1
         trial, begun = f"t{number:04d}", self._clock()
-        config = self._configure(suggestion)
+        config = suggestion.config(self._base)
         self.announce(TrialStartedEvent(trial, number, self._params(suggestion), config.to_mapping()))
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
@@ -150,14 +152,8 @@ class Study:
         except (DivergedError, OutOfMemoryError) as error:
             self.announce(TrialFailed(trial, str(error), self._clock() - begun))
             return None
-        finally:
-            gc.collect()  # Keras models refer to themselves; without this a study would hold several trials' weights
         self._complete(trial, result, score, begun)
         return score
-
-    def _configure(self, suggestion: Suggestion) -> TrialConfig:
-        values = {**self._base.to_mapping(), **suggestion.values, "stop_after": suggestion.stop_after}
-        return TrialConfig.from_mapping(values)
 
     def _params(self, suggestion: Suggestion) -> dict[str, Any]:
         """Every searched parameter, so that all trials have the same keys; None where a condition does not hold."""

@@ -39,7 +39,7 @@ def test_the_prefix_is_vgg16_on_scaled_gray_pixels(scaling: str) -> None:
     rgb = np.repeat(pixels, 3, axis=3).astype(np.float32)
     scaled = keras.applications.vgg16.preprocess_input(rgb.copy()) if scaling == "caffe" else rgb / 255
     expected = _vgg16_with(RANDOM).predict(scaled, verbose=0)
-    actual = apply_in_batches(compiled(build_prefix(config, RANDOM)), pixels)
+    actual = apply_in_batches(compiled(build_prefix(config, RANDOM)), pixels)[0]
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3 * expected.std())
 
 
@@ -49,7 +49,7 @@ def test_prefix_and_suffix_together_are_the_whole_backbone(unfrozen: int, poolin
     """Wherever the cut lies, the features in front of the head are the same."""
     config = TrialConfig(weights="random", image_size=32, unfrozen_layers=unfrozen, pooling=pooling)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
-    activations = apply_in_batches(compiled(build_prefix(config, RANDOM)), pixels)
+    activations = apply_in_batches(compiled(build_prefix(config, RANDOM)), pixels)[0]
     trainee = build_trainee(config, RANDOM, activations.shape[1:])
     features = keras.Model(trainee.input, trainee.get_layer("standardize").input)(activations)
     rgb = keras.applications.vgg16.preprocess_input(np.repeat(pixels, 3, axis=3).astype(np.float32))

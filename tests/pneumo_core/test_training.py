@@ -8,11 +8,14 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_core.activations import compiled
+from pneumo_core.augmentation import DISTORTIONS
 from pneumo_core.backbone import build_prefix, load_backbone_weights
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError
-from pneumo_core.model import build_trainee, trained_weights
-from pneumo_core.training import Examples, TrainingOutcome, TrainingStep, class_weights, predict_logits, sigmoid, train
+from pneumo_core.feeds import LiveFeed, StoredFeed
+from pneumo_core.model import trained_weights
+from pneumo_core.program import ProgramShelf, TrainingProgram
+from pneumo_core.training import Examples, TrainingOutcome, class_weights, predict_logits, sigmoid, train
 
 RANDOM = load_backbone_weights("random", 0)
 CONFIG = TrialConfig(head_units=16, batch_size=16, epochs=6, patience=0, feature_scaling="none", learning_rate=3e-3)
@@ -24,16 +27,20 @@ def _examples(count: int, seed: int) -> Examples:
     labels = (rng.random(count) < 0.7).astype(np.int64)
     features = rng.normal(size=(count, 512)).astype(np.float32)
     features[:, :10] += labels[:, None] * 1.2
-    return Examples(features, labels)
+    return Examples(StoredFeed(features), labels)
 
 
 TRAINING, VALIDATION = _examples(160, 1), _examples(80, 2)
 
 
+def _program(config: TrialConfig, shape: tuple[int, ...] = (512,)) -> TrainingProgram:
+    return ProgramShelf().program(config, RANDOM, shape, "float32")
+
+
 def _train(config: TrialConfig) -> tuple[TrainingOutcome, dict[str, np.ndarray]]:
-    trainee = build_trainee(config, RANDOM, (512,))
-    outcome = train(config, trainee, TRAINING, VALIDATION)
-    return outcome, trained_weights(trainee)
+    program = _program(config)
+    outcome = train(config, program, TRAINING, VALIDATION)
+    return outcome, trained_weights(program.trainee)
 
 
 def test_training_learns() -> None:
@@ -62,12 +69,12 @@ def test_another_seed_gives_another_training() -> None:
 def test_best_epochs_weights_and_scores_are_those_returned() -> None:
     """Monitored is the plain validation loss; weights and probabilities are of its lowest epoch."""
     config = dataclasses.replace(CONFIG, learning_rate=0.03, epochs=8, label_smoothing=0.1, class_weighting="balanced")
-    trainee = build_trainee(config, RANDOM, (512,))
-    outcome = train(config, trainee, TRAINING, VALIDATION)
+    program = _program(config)
+    outcome = train(config, program, TRAINING, VALIDATION)
     losses = [metrics["val_loss"] for metrics in outcome.history]
     assert outcome.best_epoch == int(np.argmin(losses)) < 7
     assert log_loss(VALIDATION.labels, outcome.validation_probabilities) == pytest.approx(min(losses), rel=1e-9)
-    restored = sigmoid(predict_logits(trainee, VALIDATION.inputs))
+    restored = sigmoid(predict_logits(program, VALIDATION.feed))
     np.testing.assert_array_equal(restored, outcome.validation_probabilities)
 
 
@@ -79,11 +86,11 @@ def test_early_stopping_ends_training() -> None:
 
 def test_a_diverging_training_names_epoch_and_likely_cause() -> None:
     """A loss that is not a number ends the trial with a sentence, not with a score."""
-    inputs = TRAINING.inputs.copy()
+    inputs = TRAINING.feed.read(np.arange(160), 0)
     inputs[5] = np.nan
-    broken = Examples(inputs, TRAINING.labels)
+    broken = Examples(StoredFeed(inputs), TRAINING.labels)
     with pytest.raises(DivergedError, match=r"loss became nan in epoch 1; the likely cause is a learning rate"):
-        train(CONFIG, build_trainee(CONFIG, RANDOM, (512,)), broken, VALIDATION)
+        train(CONFIG, _program(CONFIG), broken, VALIDATION)
 
 
 @pytest.mark.parametrize("weighting", ["none", "balanced", "sqrt"])
@@ -111,15 +118,16 @@ def test_class_weighting_and_smoothing_change_what_is_learned() -> None:
     assert smoothed != plain
 
 
-def test_dropout_draws_depend_on_epoch_and_step_alone() -> None:
-    """A step repeated with its key gives the same loss; another step of the same epoch another one."""
+def test_dropout_draws_depend_on_their_key_alone() -> None:
+    """A step repeated with its key gives the same loss; another key another one."""
     config = dataclasses.replace(CONFIG, dropout=0.5, learning_rate=1e-9)
-    step = TrainingStep(config, build_trainee(config, RANDOM, (512,)))
-    weights = np.ones(160, dtype=np.float32)
-    keys = ((0, 3), (0, 3), (0, 4), (1, 3))
-    losses = [float(step(TRAINING.inputs, TRAINING.labels, weights, *key)[0]) for key in keys]
+    program, inputs, weights = _program(config), TRAINING.feed.read(np.arange(160), 0), np.ones(160)
+    losses = []
+    for key in (3, 3, 4):
+        loss, _ = program.run(inputs, TRAINING.labels, weights, np.array([[[key, 0]]], np.int32), 160)
+        losses.append(loss / 160)
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
-    assert len({round(loss, 4) for loss in losses}) == 3
+    assert round(losses[2], 4) != round(losses[0], 4)
 
 
 def test_unfrozen_convolutions_learn_at_their_own_rate() -> None:
@@ -130,13 +138,13 @@ def test_unfrozen_convolutions_learn_at_their_own_rate() -> None:
     )  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 1)).astype(np.float32)
     activations = np.asarray(compiled(build_prefix(config, RANDOM))(pixels))
-    examples = Examples(activations, np.arange(16) % 2)
+    examples = Examples(StoredFeed(activations), np.arange(16) % 2)
     moved = []
     for fraction in (1e-6, 0.5):
         changed = dataclasses.replace(config, backbone_lr_fraction=fraction)
-        trainee = build_trainee(changed, RANDOM, activations.shape[1:])
-        train(changed, trainee, examples, examples)
-        kernels = {name: trainee.get_layer(name).get_weights()[0] for name in ("block5_conv2", "block5_conv3")}
+        program = _program(changed, activations.shape[1:])
+        train(changed, program, examples, examples)
+        kernels = {name: program.trainee.get_layer(name).get_weights()[0] for name in ("block5_conv2", "block5_conv3")}
         np.testing.assert_array_equal(kernels["block5_conv2"], RANDOM.arrays["block5_conv2"][0])
         moved.append(np.abs(kernels["block5_conv3"] - RANDOM.arrays["block5_conv3"][0]).max())
     assert 0 < moved[0] < moved[1] / 100
@@ -148,14 +156,15 @@ def test_live_augmentation_trains_through_the_prefix_and_repeats_itself() -> Non
         weights="random", image_size=32, augmentation="notebook", head_units=4, epochs=2, batch_size=8,
         feature_scaling="none", pixel_scaling="unit",
     )  # fmt: skip
-    prefix = build_prefix(config, RANDOM)
+    prefix = compiled(build_prefix(config, RANDOM))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 1)).astype(np.uint8)
     labels = np.arange(20) % 2
-    validation = Examples(np.asarray(compiled(prefix)(pixels.astype(np.float32))), labels)
+    validation = Examples(StoredFeed(np.asarray(prefix(pixels.astype(np.float32)))), labels)
     outcomes = []
     for augmentation in ("notebook", "notebook", "mild"):
         changed = dataclasses.replace(config, augmentation=augmentation)
-        trainee = build_trainee(changed, RANDOM, validation.inputs.shape[1:])
-        outcomes.append(train(changed, trainee, Examples(pixels, labels, compiled(prefix)), validation))
+        feed = LiveFeed(pixels, DISTORTIONS[augmentation], prefix, validation.feed.shape, seed=0)
+        program = _program(changed, validation.feed.shape)
+        outcomes.append(train(changed, program, Examples(feed, labels), validation))
     np.testing.assert_array_equal(outcomes[0].validation_probabilities, outcomes[1].validation_probabilities)
     assert not np.array_equal(outcomes[0].validation_probabilities, outcomes[2].validation_probabilities)

@@ -28,7 +28,8 @@ from tuning.ranking import leaderboard_rows, load_record
 from tuning.record import StudyRecord
 from tuning.spaces import open_space
 from tuning.store import Store
-from tuning.trial import TrialData, execute_trial
+from tuning.trial import execute_trial
+from tuning.trial_data import TrialData
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -316,7 +317,7 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
     finished: Finished, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second study on the same images runs no image through a prefix again; its trials name the same entry."""
-    from tuning import trial as trial_module
+    from tuning import trial_data as trial_module
 
     store, record, _ = finished
 
@@ -348,7 +349,7 @@ def test_scores_through_the_cache_are_those_of_the_whole_model(
             head_units=16, backbone_lr_fraction=0.01, activation_precision=precision,
         )  # fmt: skip
         result = execute_trial(config, data)
-        model = build_classifier(config, data.backbone_weights("random", 0), result.weights)
+        model = build_classifier(config, data.backbone_weights(config), result.weights)
         pixels = read_images(dataset.root, result.scores["path"].tolist(), 32).astype(np.float32)
         whole = result.scores.assign(probability=np.asarray(model(pixels))[:, 0].astype(float))
         np.testing.assert_allclose(result.scores["probability"], whole["probability"], atol=tolerance)

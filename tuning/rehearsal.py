@@ -1,0 +1,30 @@
+"""What a study will try, as far as that can be known before its first result."""
+
+from __future__ import annotations
+
+from pneumo_core.config import TrialConfig
+from search_spaces import SearchSpace
+from tuning.oracles import SearchOracle
+from tuning.spaces import base_config
+
+FORESEEN_TRIALS = 10
+"""Known configurations come first, and no oracle but Hyperband's learns from results before about the tenth trial."""
+
+
+def foreseen(space: SearchSpace, trials: int = FORESEEN_TRIALS) -> list[TrialConfig]:
+    """Returns the first configurations of a study, in their order.
+
+    An oracle is asked as the study will ask it, and told the same score for each. What is beyond the first ten is what
+    the study would try if all scores were equal.
+
+    Args:
+        space: what is searched.
+        trials: how many to return at most; fewer if the study has fewer.
+    """
+    base = base_config(space)
+    oracle = SearchOracle(space, space.trials, base.epochs)
+    configs: list[TrialConfig] = []
+    while len(configs) < trials and (suggestion := oracle.ask()) is not None:
+        configs.append(suggestion.config(base))
+        oracle.tell(suggestion, 0.5)
+    return configs

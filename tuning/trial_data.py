@@ -1,0 +1,214 @@
+"""Training and validation images of a study, as the trials of one process see them: pixels, activations, programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo_core.activation_store import ActivationKey, ActivationStore, Parts, Shape, StoredActivations
+from pneumo_core.activations import apply_in_batches, compiled
+from pneumo_core.augmentation import DISTORTIONS, distort, draw_transforms
+from pneumo_core.backbone import BackboneWeights, Cut, build_prefix, build_prefixes, load_backbone_weights
+from pneumo_core.config import TrialConfig
+from pneumo_core.feeds import BankFeed, Feed, LiveFeed, StoredFeed
+from pneumo_core.images import read_images
+from pneumo_core.program import ProgramShelf, TrainingProgram
+from pneumo_core.runtime import threads_in_use
+from pneumo_core.seeds import generator
+
+_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """Images through frozen layers; configurations that agree in it can share the work.
+
+    Attributes:
+        config: one of those configurations.
+        variant: of the augmented images; None for the images as they are.
+    """
+
+    config: TrialConfig
+    variant: int | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for configurations that can share a pass."""
+        config = self.config
+        shared = (config.backbone, config.weights, config.weights_seed, config.image_size, config.pixel_scaling)
+        return (*shared, config.activation_precision, self.augmentation)
+
+    @property
+    def augmentation(self) -> str:
+        """Distortion, seed and number of the variant; empty for the images as they are."""
+        if self.variant is None:
+            return ""
+        return f"{self.config.augmentation}/{self.config.augmentation_seed}/{self.variant}"
+
+
+def passes_of(config: TrialConfig) -> list[Pass]:
+    """Returns all that a training needs from the cache, the images as they are first."""
+    bank = config.augmentation_variants if config.augmentation != "none" else 0
+    return [Pass(config), *(Pass(config, variant) for variant in range(bank))]
+
+
+class TrialData:
+    """Training and validation images, and what trials on them share; never any test image.
+
+    Args:
+        root: folder that the manifests' paths are relative to.
+        training: manifest of the training images.
+        validation: manifest of the validation images.
+        class_names: of label 0 and label 1.
+        cache: of activations.
+
+    Attributes:
+        programs: compiled by earlier trials.
+        expected: configurations that are known to come; a pass computes what they need along with what is needed now.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        training: pd.DataFrame,
+        validation: pd.DataFrame,
+        class_names: tuple[str, str],
+        cache: ActivationStore,
+    ) -> None:
+        self.root, self.training, self.validation, self.class_names = root, training, validation, class_names
+        self.programs = ProgramShelf()
+        self.expected: Sequence[TrialConfig] = ()
+        self._cache = cache
+        # One order for all splits of the same images, so that every split finds the same activations.
+        pool = pd.concat([training, validation], ignore_index=True).sort_values("path", kind="stable")
+        self._pool = pool["path"].tolist()
+        self._pool_digest = hashlib.sha256("\n".join(pool["content_hash"]).encode()).hexdigest()
+        places = np.argsort(pool.index.to_numpy())
+        self._training_rows, self._validation_rows = places[: len(training)], places[len(training) :]
+        self._pixels: dict[int, np.ndarray] = {}
+        self._live_prefixes: dict[tuple[object, ...], Callable[[Any], Any]] = {}
+        self._weights: dict[tuple[str, int], BackboneWeights] = {}
+        self._moments: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+
+    def backbone_weights(self, config: TrialConfig) -> BackboneWeights:
+        """Returns the backbone weights that a configuration names, as `load_backbone_weights` does, read once."""
+        source = (config.weights, config.weights_seed)
+        if source not in self._weights:
+            self._weights[source] = load_backbone_weights(*source)
+        return self._weights[source]
+
+    def activations(self, config: TrialConfig, variant: int | None = None) -> StoredActivations:
+        """Returns the prefix's output for all images, from the cache where it is there.
+
+        Args:
+            config: of the trial.
+            variant: of the augmented images; None for the images as they are.
+
+        Raises:
+            ActivationError: if the cache cannot be used.
+        """
+        wanted = Pass(config, variant)
+        key, shape = self.entry(wanted)
+        along = dict(self.entry(other) for other in self._sharing(wanted))
+
+        def prepare(keys: Sequence[ActivationKey]) -> Parts:
+            return self._parts(wanted, [Cut(key.blocks, key.pooled) for key in keys])
+
+        return self._cache.get(key, shape, prepare, along)
+
+    def entry(self, wanted: Pass) -> tuple[ActivationKey, Shape]:
+        """Returns where the cache keeps what a configuration needs of a pass, and the shape of it."""
+        config, cut = wanted.config, Cut.of(wanted.config)
+        key = ActivationKey(
+            images=self._pool_digest,
+            image_size=config.image_size,
+            pixel_scaling=config.pixel_scaling,
+            backbone=config.backbone,
+            weights=self.backbone_weights(config).digest,
+            blocks=cut.blocks,
+            pooled=cut.pooled,
+            precision=config.activation_precision,
+            libraries={name: metadata.version(name) for name in _LIBRARIES},
+            threads=threads_in_use(),
+            augmentation=wanted.augmentation,
+        )
+        return key, (len(self._pool), *cut.shape(config.image_size))
+
+    def is_cached(self, wanted: Pass) -> bool:
+        """Returns whether the cache holds what a configuration needs of a pass."""
+        return self._cache.holds(self.entry(wanted)[0])
+
+    def training_feed(self, config: TrialConfig) -> Feed:
+        """Returns the inputs that a configuration trains on, in the order of the training images."""
+        if config.augmentation == "none":
+            return StoredFeed(self.activations(config).take(self._training_rows))
+        if config.augmentation_variants:
+            bank = [self.activations(config, variant) for variant in range(config.augmentation_variants)]
+            return BankFeed([entry.take(self._training_rows) for entry in bank], config.seed)
+        shape, pixels = Cut.of(config).shape(config.image_size), self._training_pixels(config.image_size)
+        return LiveFeed(pixels, DISTORTIONS[config.augmentation], self._live_prefix(config), shape, config.seed)
+
+    def validation_feed(self, config: TrialConfig) -> Feed:
+        """Returns the inputs that a configuration is scored on, in the order of the validation images."""
+        return StoredFeed(self.activations(config).take(self._validation_rows))
+
+    def feature_moments(self, config: TrialConfig, program: TrainingProgram) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and variance of each channel that the head is given, over the training images.
+
+        They depend on the backbone as it was loaded, whatever is unfrozen later, and so are measured once.
+
+        Args:
+            config: of the trial.
+            program: begun for it, not trained yet.
+        """
+        activations = self.activations(config)
+        key = (activations.digest, config.pooling)
+        if key not in self._moments:
+            self._moments[key] = program.feature_moments(activations.take(self._training_rows))
+        return self._moments[key]
+
+    def _sharing(self, wanted: Pass) -> list[Pass]:
+        """What the configurations to come need of the same pass."""
+        candidates = [Pass(config, wanted.variant) for config in self.expected if wanted.variant in _variants(config)]
+        return [other for other in candidates if other.identity == wanted.identity]
+
+    def _parts(self, wanted: Pass, cuts: Sequence[Cut]) -> Parts:
+        config = wanted.config
+        forward = compiled(build_prefixes(config, self.backbone_weights(config), cuts))
+
+        def parts(start: int, stop: int) -> list[np.ndarray]:
+            pixels = read_images(self.root, self._pool[start:stop], config.image_size)
+            return apply_in_batches(forward, self._distorted(pixels, wanted, start, stop))
+
+        return parts
+
+    def _distorted(self, pixels: np.ndarray, wanted: Pass, start: int, stop: int) -> np.ndarray:
+        if wanted.variant is None:
+            return pixels
+        config = wanted.config
+        rng = generator(config.augmentation_seed, "augmentation bank", wanted.variant)
+        transforms = draw_transforms(DISTORTIONS[config.augmentation], len(self._pool), config.image_size, rng)
+        return np.asarray(distort(pixels.astype(np.float32), transforms[start:stop]))
+
+    def _live_prefix(self, config: TrialConfig) -> Callable[[Any], Any]:
+        """The prefix of live augmentation, compiled once for trials that share it."""
+        key = (Cut.of(config), *Pass(config).identity)
+        if key not in self._live_prefixes:
+            self._live_prefixes[key] = compiled(build_prefix(config, self.backbone_weights(config)))
+        return self._live_prefixes[key]
+
+    def _training_pixels(self, size_px: int) -> np.ndarray:
+        if size_px not in self._pixels:
+            self._pixels[size_px] = read_images(self.root, self.training["path"].tolist(), size_px)
+        return self._pixels[size_px]
+
+
+def _variants(config: TrialConfig) -> set[int | None]:
+    return {wanted.variant for wanted in passes_of(config)}
