@@ -42,8 +42,11 @@ format: setup  ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## measure, and write the figures to docs/performance.md
+bench: setup  ## measure, and write the figures to docs/performance.md; DATA=folder, FULL=--full for all of it
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/head.py
+	$(BIN)/python benchmarks/memory.py $(FULL)
+	$(BIN)/python benchmarks/frozen_layers.py $(if $(DATA),--data "$(DATA)") $(FULL)
 
 lock:  ## resolve requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

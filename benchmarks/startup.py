@@ -10,10 +10,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from report import table, write_section
 
 ROUNDS = 9
-REPORT = Path(__file__).parents[1] / "docs" / "performance.md"
 
 COMMANDS = {
     "tune --help": "from tuning.cli import main; main()",
@@ -41,26 +41,17 @@ def measure() -> dict[str, list[float]]:
 
 
 def report(times: dict[str, list[float]]) -> str:
-    """Returns the table in Markdown."""
+    """Returns the section in Markdown."""
     peer = statistics.median(times["bare Typer --help"])
-    lines = [
-        "# Performance",
-        "",
-        "Written by `make bench`. Ratios travel, seconds don't.",
-        "",
-        "## Starting the command",
-        "",
-        f"Medians of {ROUNDS} rounds, all commands in turn; Python {platform.python_version()}, {platform.machine()}.",
-        "",
-        "| command | median (s) | min to max (s) | against bare Typer |",
-        "| --- | --- | --- | --- |",
-    ]
-    for name, measured in times.items():
-        median = statistics.median(measured)
-        lines.append(f"| `{name}` | {median:.2f} | {min(measured):.2f} to {max(measured):.2f} | {median / peer:.2f} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [f"`{name}`", f"{(median := statistics.median(measured)):.2f}", f"{min(measured):.2f} to {max(measured):.2f}",
+         f"{median / peer:.2f}"]
+        for name, measured in times.items()
+    ]  # fmt: skip
+    python = f"Python {platform.python_version()}, {platform.machine()}"
+    header = ["command", "median (s)", "min to max (s)", "against bare Typer"]
+    return f"Medians of {ROUNDS} rounds, all commands in turn; {python}.\n\n" + table(header, rows)
 
 
 if __name__ == "__main__":
-    REPORT.write_text(report(measure()))
-    print(REPORT.read_text())
+    write_section("Starting the command", report(measure()))

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pneumo_core.errors import ActivationError, CacheFullError
+from pneumo_core.errors import ActivationError, CacheFullError, PneumoError
 
 FLOAT16_MAX = 65_504.0
 _PART_ROWS = 512  # at most, in multiples of 64 so that the batches of a pass are the same however it is cut up
@@ -172,11 +172,17 @@ class ActivationStore:
                     stored = self._open(address, shape)
                 if stored is None:
                     raise ActivationError(f"cache {self.folder / address}: was written but cannot be read back.")
-                self._in_use[address] = self._share(address)
+                self._share(address)
             self._verified[address] = stored
         with contextlib.suppress(OSError):
             os.utime(self.folder / address / "entry.json")
         return self._verified[address]
+
+    def keep(self, key: ActivationKey) -> None:
+        """Keeps an entry, if it is there, from being removed for as long as this object lives."""
+        with self._errors(), self._locked(key.address(), wait=False) as mine:
+            if mine and self.holds(key):
+                self._share(key.address())
 
     def holds(self, key: ActivationKey) -> bool:
         """Returns whether an entry is there, whole by its looks."""
@@ -229,8 +235,9 @@ class ActivationStore:
                 for writer, output in zip(writers, outputs, strict=True):
                     if writer.done == start and not writer.finished:
                         writer.append(output)
-            for writer in writers:
+            for key, writer in zip(wanted, writers, strict=True):
                 writer.publish()
+                self._share(key.address())
 
     def _make_room(self, wanted: Mapping[ActivationKey, Shape]) -> None:
         """Removes what was not used for longest until the budget holds what is about to be computed."""
@@ -255,18 +262,19 @@ class ActivationStore:
 
     def _remove(self, entry: CacheEntry, *, unless_used: bool) -> bool:
         """Removes an entry that nobody computes; returns whether it did."""
-        address = entry.address.removesuffix(".partial")
+        address, folder = entry.address.removesuffix(".partial"), self.folder / entry.address
         with self._errors(), self._locked(address, wait=False) as mine:
-            if not mine or (unless_used and self._is_used(address)):
+            if not mine or not folder.is_dir() or (unless_used and self._is_used(address)):
                 return False
-            shutil.rmtree(self.folder / entry.address)
+            shutil.rmtree(folder)
             return True
 
-    def _share(self, address: str) -> IO[str]:
-        """Says, for as long as the returned file is open, that this process reads the entry."""
-        file = (self.folder / f".{address}.use").open("w")
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return file
+    def _share(self, address: str) -> None:
+        """Says, for as long as this object lives, that this process reads the entry, whose lock is held."""
+        if address not in self._in_use:
+            file = (self.folder / f".{address}.use").open("w")
+            fcntl.flock(file, fcntl.LOCK_SH)
+            self._in_use[address] = file
 
     def _is_used(self, address: str) -> bool:
         with (self.folder / f".{address}.use").open("w") as file:
@@ -292,6 +300,8 @@ class ActivationStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except PneumoError:
+            raise  # says what is wrong already, and may be an OSError too
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise CacheFullError(

@@ -193,6 +193,13 @@ class TrainingProgram:
         return loss, logits
 
 
+def program_key(config: TrialConfig, activation_shape: tuple[int, ...], dtype: Any) -> tuple[Any, ...]:
+    """Returns what a program is compiled for: equal for configurations that can share one."""
+    settings = config.to_mapping()
+    shaping = tuple(settings[name] for name in _SHAPING)
+    return (*shaping, config.weight_decay > 0, activation_shape, np.dtype(dtype).name)
+
+
 class ProgramShelf:
     """Programs of past trials, for those to come; the least recently used are given up first.
 
@@ -211,9 +218,7 @@ class ProgramShelf:
         self, config: TrialConfig, weights: BackboneWeights, activation_shape: tuple[int, ...], dtype: Any
     ) -> TrainingProgram:
         """Returns a program for the configuration, begun; built only if none of its shapes is on the shelf."""
-        settings = config.to_mapping()
-        shaping = tuple(settings[name] for name in _SHAPING)
-        key = (*shaping, config.weight_decay > 0, activation_shape, np.dtype(dtype).name)
+        key = program_key(config, activation_shape, dtype)
         if key not in self._programs:
             self._programs[key] = TrainingProgram(config, weights, activation_shape, dtype)
         self._programs.move_to_end(key)

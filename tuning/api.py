@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.store import Store
 
@@ -30,6 +31,7 @@ def run_study(
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"),
     skip_unreadable: bool = False,
     cache: str | Path | None = None,
+    cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES,
     threads: int = 0,
     progress: bool = True,
 ) -> StudyResult:
@@ -49,6 +51,7 @@ def run_study(
         class_names: folder names of the negative and the positive class.
         skip_unreadable: leave unreadable images out instead of refusing the data.
         cache: folder of activations; the store's own if None.
+        cache_budget_bytes: size that this folder is kept to; None for no limit.
         threads: of one TensorFlow operation; 0 for one a processor.
         progress: show what happens.
 
@@ -76,6 +79,7 @@ def run_study(
         class_names=class_names,
         skip_unreadable=skip_unreadable,
         cache=None if cache is None else Path(cache),
+        cache_budget_bytes=cache_budget_bytes,
         threads=threads,
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)

@@ -1,10 +1,26 @@
-"""Texts on the command line that mean more than themselves: durations and class names."""
+"""Texts on the command line that mean more than themselves: durations, sizes and class names."""
 
 from __future__ import annotations
 
 import re
 
 from pneumo_core.errors import ConfigError
+
+DEFAULT_CACHE_BUDGET_BYTES = 50_000_000_000
+
+
+def parse_size(text: str) -> int | None:
+    """Returns the bytes that `500MB`, `20GB` or `1.5TB` mean (powers of 1000); None for `none`.
+
+    Raises:
+        ConfigError: if the text means no size.
+    """
+    if text.strip().lower() == "none":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT])B", text.strip(), flags=re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"--cache-budget {text}: expected a size such as 500MB, 20GB or 1.5TB, or none for no limit.")
+    return int(float(match[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[match[2].upper()])
 
 
 def parse_duration(text: str) -> float:

@@ -12,7 +12,7 @@ import typer
 
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
-from tuning.arguments import parse_classes, parse_duration
+from tuning.arguments import parse_classes, parse_duration, parse_size
 from tuning.output import console, print_json, print_leaderboard, print_plan, teller
 
 if TYPE_CHECKING:
@@ -101,13 +101,16 @@ def run(
         int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
     ] = 0,
     cache: CacheOption = None,
+    cache_budget: Annotated[
+        str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
+    ] = "50GB",
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check space and data, print the plan, train nothing.")] = (
-        False
-    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check space and data, print the plan and its costs, train nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search a space: train one configuration after another and log each to MLflow.
@@ -128,6 +131,7 @@ def run(
         class_names=parse_classes(classes),
         skip_unreadable=skip_unreadable,
         cache=cache,
+        cache_budget_bytes=parse_size(cache_budget),
         threads=threads,
     )
     if dry_run:

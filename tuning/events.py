@@ -100,6 +100,7 @@ class TrialCompleted:
     weights_digest: str
     duration_s: float
     activations_digest: str = ""
+    variant_digests: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import start_tensorflow, threads_in_use
 from pneumo_core.splits import Split, holdout
 from search_spaces import ChoiceParameter, SearchSpace
+from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.data_sources import locate_data
 from tuning.events import StudyStarted
 from tuning.signals import termination_interrupts
@@ -23,6 +24,7 @@ from tuning.store import Store
 if TYPE_CHECKING:
     from tuning.background import Listener
     from tuning.study import StudyResult
+    from tuning.trial_data import TrialData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class StudySettings:
         class_names: folder names of label 0 and label 1.
         skip_unreadable: leave unreadable images out instead of refusing the data.
         cache: folder of activations; the store's own if None.
+        cache_budget_bytes: size that the folder of activations is kept to; None for no limit.
         threads: of one TensorFlow operation; 0 for one a processor.
     """
 
@@ -51,11 +54,19 @@ class StudySettings:
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
     skip_unreadable: bool = False
     cache: Path | None = None
+    cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES
     threads: int = 0
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where activations are kept."""
+        return self.cache or self.store.cache
 
 
 def plan_study(settings: StudySettings) -> dict[str, Any]:
-    """Returns what a study would do, without TensorFlow, MLflow, or a trace in the store (demo images aside).
+    """Returns what a study would do and what it would cost, without a trace in the store (demo images aside).
+
+    The costs are those of `tuning.costs.study_cost`: a batch of each kind of work is timed.
 
     Raises:
         PneumoError: for whatever the study itself would refuse about space and data.
@@ -63,6 +74,10 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     space = settings.space
     _refuse_early(settings)
     dataset, split = _load_data(settings)
+    start_tensorflow(settings.threads)
+    from tuning.costs import study_cost
+
+    data = _trial_data(settings, dataset, split)
     return {
         "space": space.name,
         "objective": space.objective,
@@ -79,6 +94,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
             "images": _image_counts(split),
             "skipped": list(dataset.skipped),
         },
+        "cost": study_cost(space, data, settings.cache_folder),
     }
 
 
@@ -111,12 +127,8 @@ def launch_study(
     from tuning.figures import PlotDrawer
     from tuning.study import Study
     from tuning.tracking import Tracker, redacted
-    from tuning.trial_data import TrialData
 
-    cache = ActivationStore(settings.cache or settings.store.cache, tell)
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
-    for config in _weight_sources(settings.space):
-        data.backbone_weights(config)
+    data = _trial_data(settings, dataset, split, tell)
     folder = settings.store.create_study(settings.name, space=settings.space.name)
     try:
         tracker = Tracker(settings.store, folder, settings.tracking_uri, settings.space.name)
@@ -149,6 +161,19 @@ def _load_data(settings: StudySettings) -> tuple[Dataset, Split]:
 
 def _image_counts(split: Split) -> dict[str, int]:
     return {"training": len(split.train), "validation": len(split.validation)}
+
+
+def _trial_data(
+    settings: StudySettings, dataset: Dataset, split: Split, tell: Callable[[str], None] = lambda text: None
+) -> TrialData:
+    """The images with their cache, all backbone weights read."""
+    from tuning.trial_data import TrialData
+
+    cache = ActivationStore(settings.cache_folder, tell, settings.cache_budget_bytes)
+    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
+    for config in _weight_sources(settings.space):
+        data.backbone_weights(config)
+    return data
 
 
 def _weight_sources(space: SearchSpace) -> list[TrialConfig]:

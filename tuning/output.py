@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,3 +66,43 @@ def print_plan(plan: dict[str, Any], as_json: bool) -> None:
         print("  start with " + " ".join(f"{name}={value}" for name, value in known.items()))
     fixed = {name: value for name, value in plan["config"].items() if name not in plan["searched"]}
     print("  fixed " + " ".join(f"{name}={value}" for name, value in fixed.items()))
+    for line in _cost_lines(plan["cost"], plan["trials"]):
+        print(line)
+
+
+def _cost_lines(cost: dict[str, Any], trials: int) -> Iterator[str]:
+    """What `tuning.costs.study_cost` returned, as sentences."""
+    for item in cost["passes"]:
+        of = f"variant {item['augmentation']} of the images" if item["augmentation"] else "the images"
+        kept = f"{', '.join(item['cuts'])}, {_size(item['bytes'])}"
+        state = "cached" if item["cached"] else f"about {duration(item['duration_s'])}, once"
+        yield f"frozen layers over {of} at {item['image_size']} px, up to {kept}: {state}"
+    if live := cost["live_augmentation"]:
+        yield (
+            f"live augmentation runs the frozen layers anew: about {duration(live['trial_s'])} of every such trial; "
+            f"a kept variant takes {duration(live['variant_s'])} once (--set augmentation_variants=4 keeps four)"
+        )
+    spread = cost["trial_s"]
+    yield (
+        f"a trial: about {duration(spread['median'])} ({duration(spread['min'])} to {duration(spread['max'])}), less "
+        f"if it stops early; {trials} trials and what comes before them: about {duration(cost['study_s'])}"
+    )
+    disk = cost["disk"]
+    yield (
+        f"disk: {_size(disk['activations'])} of activations to come, up to {_size(disk['trial'])} a trial; "
+        f"{_size(disk['free'])} free"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as people say it: 0.4 s, 38 s, 12 min, 3 h 20 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -43,6 +43,7 @@ class TrialRecord:
     best_epoch: int | None = None
     weights_digest: str | None = None
     activations_digest: str | None = None
+    variant_digests: list[str] = dataclasses.field(default_factory=list)
     run_id: str | None = None
     duration_s: float | None = None
     reason: str | None = None
@@ -114,7 +115,8 @@ class StudyRecord:
         trial = self.trials[event.trial]
         trial.status, trial.score, trial.metrics = "completed", event.score, event.metrics
         trial.best_epoch, trial.weights_digest = event.best_epoch, event.weights_digest
-        trial.activations_digest, trial.duration_s = event.activations_digest, event.duration_s
+        trial.activations_digest, trial.variant_digests = event.activations_digest, event.variant_digests
+        trial.duration_s = event.duration_s
 
     def _end(self, event: StudyEnded) -> None:
         self.ended = event

@@ -127,7 +127,7 @@ class Study:
     def _search(self, begun: float) -> str:
         """Asks and runs until there is an end; returns why it came before the last trial, if it did."""
         oracle = SearchOracle(self._space, self._space.trials, self._base.epochs)
-        self._data.expected = foreseen(self._space)
+        self._data.expect(foreseen(self._space))
         while self._clock() - begun < self._limit_s:
             suggestion = oracle.ask()
             if suggestion is None:
@@ -177,6 +177,7 @@ class Study:
                 best_epoch=result.best_epoch,
                 weights_digest=result.weights_digest,
                 activations_digest=result.activations_digest,
+                variant_digests=list(result.variant_digests),
                 duration_s=self._clock() - begun,
             )
         )

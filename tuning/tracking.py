@@ -43,7 +43,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _DIGEST_LIMIT = 36
-_TEXT_LIMIT = 5000  # MLflow's ends are 6000 characters for a parameter, 8000 for a tag
+_TAG_LIMIT, _TEXT_LIMIT = 8000, 5000  # MLflow's ends are 6000 characters for a parameter, 8000 for a tag
 
 
 def embedded_uri(store: Store) -> str:
@@ -262,6 +262,8 @@ class Tracker:
         self._log_metrics(trial.trial, trial.metrics | marks, 0)
         self._client.set_tag(run_id, "pneumo.weights_digest", trial.weights_digest or "")
         self._client.set_tag(run_id, "pneumo.activations_digest", trial.activations_digest or "")
+        if trial.variant_digests:
+            self._client.set_tag(run_id, "pneumo.variant_digests", " ".join(trial.variant_digests)[:_TAG_LIMIT])
         staging = self._folder.staging(trial.trial)
         self._client.log_artifacts(run_id, str(staging))
         self._close(trial.trial, "FINISHED")

@@ -34,7 +34,8 @@ class TrialResult:
         best_epoch: index into `history` of the epoch that counts.
         weights: what was trained, and what was measured for it, by variable path.
         weights_digest: SHA-256 of the backbone weights the trial started from.
-        activations_digest: SHA-256 of the cached activations it was trained and scored on.
+        activations_digest: SHA-256 of the cached activations it was scored on, and trained on if not augmented.
+        variant_digests: SHA-256 of the cached activations of each augmented variant it was trained on.
         class_names: of label 0 and label 1.
     """
 
@@ -46,6 +47,7 @@ class TrialResult:
     weights: dict[str, np.ndarray]
     weights_digest: str
     activations_digest: str
+    variant_digests: tuple[str, ...]
     class_names: tuple[str, str]
 
 
@@ -94,6 +96,7 @@ def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, Epoc
         weights=trained_weights(program.trainee),
         weights_digest=backbone_weights.digest,
         activations_digest=activations.digest,
+        variant_digests=data.variant_digests(config),
         class_names=data.class_names,
     )
 

@@ -71,7 +71,6 @@ class TrialData:
 
     Attributes:
         programs: compiled by earlier trials.
-        expected: configurations that are known to come; a pass computes what they need along with what is needed now.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class TrialData:
     ) -> None:
         self.root, self.training, self.validation, self.class_names = root, training, validation, class_names
         self.programs = ProgramShelf()
-        self.expected: Sequence[TrialConfig] = ()
+        self._expected: Sequence[TrialConfig] = ()
         self._cache = cache
         # One order for all splits of the same images, so that every split finds the same activations.
         pool = pd.concat([training, validation], ignore_index=True).sort_values("path", kind="stable")
@@ -96,6 +95,15 @@ class TrialData:
         self._live_prefixes: dict[tuple[object, ...], Callable[[Any], Any]] = {}
         self._weights: dict[tuple[str, int], BackboneWeights] = {}
         self._moments: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+
+    def expect(self, configs: Sequence[TrialConfig]) -> None:
+        """Takes note of configurations that are known to come.
+
+        A pass computes what they need along with what is needed now, and what the cache has for them is kept.
+        """
+        self._expected = configs
+        for wanted in (wanted for config in configs for wanted in passes_of(config)):
+            self._cache.keep(self.entry(wanted)[0])
 
     def backbone_weights(self, config: TrialConfig) -> BackboneWeights:
         """Returns the backbone weights that a configuration names, as `load_backbone_weights` does, read once."""
@@ -150,10 +158,13 @@ class TrialData:
         if config.augmentation == "none":
             return StoredFeed(self.activations(config).take(self._training_rows))
         if config.augmentation_variants:
-            bank = [self.activations(config, variant) for variant in range(config.augmentation_variants)]
-            return BankFeed([entry.take(self._training_rows) for entry in bank], config.seed)
+            return BankFeed([entry.take(self._training_rows) for entry in self._bank(config)], config.seed)
         shape, pixels = Cut.of(config).shape(config.image_size), self._training_pixels(config.image_size)
         return LiveFeed(pixels, DISTORTIONS[config.augmentation], self._live_prefix(config), shape, config.seed)
+
+    def variant_digests(self, config: TrialConfig) -> tuple[str, ...]:
+        """Returns the content digests of the augmented variants that a configuration trains on."""
+        return tuple(entry.digest for entry in self._bank(config))
 
     def validation_feed(self, config: TrialConfig) -> Feed:
         """Returns the inputs that a configuration is scored on, in the order of the validation images."""
@@ -174,9 +185,13 @@ class TrialData:
             self._moments[key] = program.feature_moments(activations.take(self._training_rows))
         return self._moments[key]
 
+    def _bank(self, config: TrialConfig) -> list[StoredActivations]:
+        variants = [wanted.variant for wanted in passes_of(config) if wanted.variant is not None]
+        return [self.activations(config, variant) for variant in variants]
+
     def _sharing(self, wanted: Pass) -> list[Pass]:
         """What the configurations to come need of the same pass."""
-        candidates = [Pass(config, wanted.variant) for config in self.expected if wanted.variant in _variants(config)]
+        candidates = [Pass(config, wanted.variant) for config in self._expected if wanted.variant in _variants(config)]
         return [other for other in candidates if other.identity == wanted.identity]
 
     def _parts(self, wanted: Pass, cuts: Sequence[Cut]) -> Parts:

@@ -149,7 +149,8 @@ def compute(start, stop):
     with open(sys.argv[2], "a") as log: log.write(f"{start}\\n")
     time.sleep(0.5)
     return [ROWS[start:stop]]
-stored = ActivationStore(Path(sys.argv[1])).get(KEY, ROWS.shape, lambda keys: compute)
+store = ActivationStore(Path(sys.argv[1]))
+stored = store.get(KEY, ROWS.shape, lambda keys: compute)
 print("SUM", float(stored[:].sum()))
 """
 
@@ -234,3 +235,140 @@ def test_an_entry_being_computed_is_not_cleared(tmp_path: Path, monkeypatch: pyt
 
     assert len(ROWS) > module._PART_ROWS
     np.testing.assert_array_equal(store.get(KEY, ROWS.shape, lambda keys: clears_in_between)[:], ROWS)
+
+
+OTHER = dataclasses.replace(KEY, pooled=False)
+
+
+class Pass:
+    """Gives ROWS for KEY and twice ROWS for any other key, and remembers what was computed together."""
+
+    def __init__(self) -> None:
+        self.together: list[list[ActivationKey]] = []
+
+    def __call__(self, keys: Sequence[ActivationKey]) -> Parts:
+        """As the store calls it."""
+        self.together.append(list(keys))
+        return lambda start, stop: [ROWS[start:stop] * (1 if key == KEY else 2) for key in keys]
+
+
+def test_one_pass_computes_several_entries(tmp_path: Path) -> None:
+    """What is needed along is there when it is asked for; what was there already is not computed again."""
+    store, work = ActivationStore(tmp_path), Pass()
+    stored = store.get(KEY, ROWS.shape, work, {OTHER: ROWS.shape, KEY: ROWS.shape})
+    np.testing.assert_array_equal(stored[:], ROWS)
+    assert work.together == [[KEY, OTHER]]
+    assert store.holds(OTHER)
+    np.testing.assert_array_equal(store.get(OTHER, ROWS.shape, work)[:], ROWS * 2)
+    third = dataclasses.replace(KEY, blocks=4)
+    store.get(third, ROWS.shape, work, {KEY: ROWS.shape, OTHER: ROWS.shape})
+    assert work.together == [[KEY, OTHER], [third]]
+
+
+def test_an_interrupted_pass_goes_on_where_each_entry_stopped(tmp_path: Path) -> None:
+    """One entry had a part more than the other: nothing is computed that both have, nothing is lost."""
+    store, starts = ActivationStore(tmp_path), []
+    with pytest.raises(KeyboardInterrupt):
+        store.get(KEY, ROWS.shape, Computer(fail_at=1024))
+
+    def prepare(keys: Sequence[ActivationKey]) -> Parts:
+        def parts(start: int, stop: int) -> list[np.ndarray]:
+            starts.append(start)
+            return Pass()(keys)(start, stop)
+
+        return parts
+
+    stored = store.get(KEY, ROWS.shape, prepare, {OTHER: ROWS.shape})
+    np.testing.assert_array_equal(stored[:], ROWS)
+    np.testing.assert_array_equal(store.get(OTHER, ROWS.shape, prepare)[:], ROWS * 2)
+    assert starts == [0, 512, 1024]
+
+
+def test_an_entry_too_wide_for_float16_does_not_disturb_the_other_of_its_pass(tmp_path: Path) -> None:
+    """It alone begins anew as float32."""
+    narrow, wide = (dataclasses.replace(key, precision="float16") for key in (KEY, OTHER))
+    rows = ROWS.copy()
+    rows[600, 0, 0] = 70_000
+
+    def prepare(keys: Sequence[ActivationKey]) -> Parts:
+        return lambda start, stop: [(ROWS if key == narrow else rows)[start:stop] for key in keys]
+
+    store = ActivationStore(tmp_path)
+    first = store.get(narrow, ROWS.shape, prepare, {wide: ROWS.shape})
+    second = store.get(wide, ROWS.shape, prepare)
+    assert (first.dtype, second.dtype) == (np.float16, np.float32)
+    np.testing.assert_array_equal(first[:], ROWS.astype(np.float16))
+    np.testing.assert_array_equal(second[:], rows)
+
+
+def test_an_entry_that_another_process_computes_is_not_waited_for_along(tmp_path: Path) -> None:
+    """Only what is needed now is worth waiting for."""
+    store, other, work = ActivationStore(tmp_path), ActivationStore(tmp_path), Pass()
+    with other._locked(OTHER.address()):
+        store.get(KEY, ROWS.shape, work, {OTHER: ROWS.shape})
+    assert work.together == [[KEY]]
+
+
+SIZE = ROWS.nbytes + 2_000  # an entry with its description
+
+
+def _keys(count: int) -> list[ActivationKey]:
+    return [dataclasses.replace(KEY, weights=f"w{number}") for number in range(count)]
+
+
+def test_the_budget_is_kept_by_removing_what_was_not_used_for_longest(tmp_path: Path) -> None:
+    """Entries of processes that are gone go, the oldest first, and the user is told."""
+    told: list[str] = []
+    first, second, third = _keys(3)
+    for age, key in ((200, second), (300, first)):
+        ActivationStore(tmp_path).get(key, ROWS.shape, Pass())
+        os.utime(tmp_path / key.address() / "entry.json", (time.time() - age,) * 2)
+    store = ActivationStore(tmp_path, told.append, budget_bytes=2 * SIZE)
+    store.get(third, ROWS.shape, Pass())
+    assert [store.holds(key) for key in (first, second, third)] == [False, True, True]
+    assert len(told) == 1
+    assert first.address()[:12] in told[0]
+
+
+def test_what_a_running_study_reads_is_never_removed(tmp_path: Path) -> None:
+    """Not even beyond the budget; then that is said."""
+    told: list[str] = []
+    first, second = _keys(2)
+    running = ActivationStore(tmp_path)
+    stored = running.get(first, ROWS.shape, Pass())
+    store = ActivationStore(tmp_path, told.append, budget_bytes=SIZE)
+    store.get(second, ROWS.shape, Pass())
+    assert store.holds(first)
+    assert store.holds(second)
+    assert "more than its budget" in told[0]
+    np.testing.assert_array_equal(stored[:], ROWS * 2)
+
+
+def test_what_a_study_is_known_to_need_is_kept(tmp_path: Path) -> None:
+    """Also before it reads it; an entry that is not there is no error."""
+    first, second = _keys(2)
+    ActivationStore(tmp_path).get(first, ROWS.shape, Pass())
+    running = ActivationStore(tmp_path)
+    for key in (first, second):
+        running.keep(key)
+    ActivationStore(tmp_path, budget_bytes=SIZE).get(second, ROWS.shape, Pass())
+    assert running.holds(first)
+
+
+def test_a_killed_study_no_longer_holds_its_entries(tmp_path: Path) -> None:
+    """The kernel gives a dead process's locks back, so its entries can make room."""
+    log = tmp_path / "log"
+    reader = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + "\nsys.stdout.flush(); time.sleep(60)", str(tmp_path / "cache"), str(log)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert reader.stdout is not None
+    assert reader.stdout.readline().startswith("SUM")
+    store = ActivationStore(tmp_path / "cache", budget_bytes=SIZE)
+    second, third = _keys(2)
+    store.get(second, ROWS.shape, Pass())
+    assert store.holds(KEY)
+    reader.send_signal(signal.SIGKILL)
+    reader.wait()
+    store.get(third, ROWS.shape, Pass())
+    assert not store.holds(KEY)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pneumo_core.errors import ConfigError
-from tuning.arguments import parse_classes, parse_duration
+from tuning.arguments import parse_classes, parse_duration, parse_size
 from tuning.cli import app
 from tuning.record import StudyRecord
 from tuning.store import Store
@@ -128,6 +128,9 @@ def test_dry_run_prints_the_plan(tiny_space: Path, phantoms: Path, tmp_path: Pat
     text = _tune(*words, store=tmp_path / "s")
     assert "4 trials by tpe" in text.stdout
     assert "search learning_rate" in text.stdout
+    assert "frozen layers over the images at 32 px, up to block4, block5 average" in text.stdout
+    assert "4 trials and what comes before them: about" in text.stdout
+    assert "a trial; " in text.stdout.splitlines()[-1]
     assert json.loads(_tune(*words, "--json", store=tmp_path / "s").stdout)["trials"] == 4
     assert not (tmp_path / "s").exists()
 
@@ -294,3 +297,18 @@ def test_classes_are_two_different_names(text: str) -> None:
     """Anything else is a slip."""
     with pytest.raises(ConfigError):
         parse_classes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500_000_000), ("1.5 tb", 1_500_000_000_000), ("20GB", 20 * 10**9), ("none", None)]
+)
+def test_sizes_are_read(text: str, size: int | None) -> None:
+    """Powers of a thousand, as disks are sold; `none` for no limit."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20 GiB", "many"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """With the forms that are known."""
+    with pytest.raises(ConfigError, match=r"500MB, 20GB or 1\.5TB"):
+        parse_size(text)

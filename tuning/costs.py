@@ -1,0 +1,176 @@
+"""What a study will cost, from one timed batch of each kind of work: nothing is trained, nothing is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumo_core.activation_store import ActivationKey, entry_bytes
+from pneumo_core.activations import compiled
+from pneumo_core.backbone import Cut, build_prefixes
+from pneumo_core.config import TrialConfig
+from pneumo_core.program import program_key
+from search_spaces import SearchSpace
+from tuning.rehearsal import foreseen
+from tuning.trial_data import Pass, TrialData, passes_of
+
+_TIMED_IMAGES = 64
+_ARTIFACT_BYTES = 600_000  # plots, scores, history, report and MLflow's rows, next to the trained weights
+_BETWEEN_TRIALS_S = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class PassCost:
+    """Images through frozen layers, once.
+
+    Attributes:
+        image_size: side of the images, in px.
+        augmentation: empty for the images as they are; else distortion, seed and number of the variant.
+        cuts: what is kept: `block5 average`, `block4`, ...
+        bytes: that this takes on disk.
+        cached: whether it is there already.
+        duration_s: of the pass; 0 if cached.
+    """
+
+    image_size: int
+    augmentation: str
+    cuts: list[str]
+    bytes: int
+    cached: bool
+    duration_s: float
+
+
+def study_cost(
+    space: SearchSpace, data: TrialData, cache: Path, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Any]:
+    """Estimates time and disk of a study from its foreseeable trials.
+
+    Args:
+        space: what is searched.
+        data: the images.
+        cache: folder of activations, which need not exist.
+        clock: in seconds.
+
+    Returns:
+        `passes` (see `PassCost`), `trial_s` (median, min and max over the foreseeable trials, if none stops early),
+        `study_s` (with the passes), `live_augmentation` (None; or seconds that it takes of a trial, and those of one
+        pass for a kept variant), `disk` (bytes of activations to come, of each trial, and free).
+    """
+    configs = foreseen(space)
+    timer = _Timer(data, clock)
+    passes = _passes(configs, data, timer)
+    trials = [timer.trial_s(config) for config in configs]
+    missing = sum(cost.bytes for cost in passes if not cost.cached)
+    return {
+        "passes": [dataclasses.asdict(cost) for cost in passes],
+        "trial_s": {"median": statistics.median(trials), "min": min(trials), "max": max(trials)},
+        "study_s": sum(cost.duration_s for cost in passes) + statistics.mean(trials) * _trial_count(space),
+        "live_augmentation": _live_cost(configs, data, timer),
+        "disk": {
+            "activations": missing,
+            "trial": max(timer.weight_bytes(config) for config in configs) + _ARTIFACT_BYTES,
+            "free": shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free,
+        },
+    }
+
+
+def _trial_count(space: SearchSpace) -> int:
+    return min(space.trials, space.size() or space.trials)
+
+
+def _passes(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> list[PassCost]:
+    """Everything the cache is asked for, joined to passes: what is there already, and what one pass brings."""
+    groups: dict[tuple[object, ...], dict[ActivationKey, tuple[Pass, int]]] = {}
+    for wanted in (wanted for config in configs for wanted in passes_of(config)):
+        key, shape = data.entry(wanted)
+        group = (*wanted.identity, data.is_cached(wanted))
+        groups.setdefault(group, {})[key] = (wanted, entry_bytes(key, shape))
+    return [
+        _pass_cost(list(entries.values()), data, timer, cached=bool(group[-1])) for group, entries in groups.items()
+    ]
+
+
+def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, *, cached: bool) -> PassCost:
+    first, cuts = entries[0][0], [Cut.of(wanted.config) for wanted, _ in entries]
+    images = len(data.training) + len(data.validation)
+    return PassCost(
+        image_size=first.config.image_size,
+        augmentation=first.augmentation,
+        cuts=[f"block{cut.blocks} average" if cut.pooled else f"block{cut.blocks}" for cut in sorted(cuts)],
+        bytes=sum(size for _, size in entries),
+        cached=cached,
+        duration_s=0.0 if cached else images * timer.image_s(first.config, cuts),
+    )
+
+
+def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> dict[str, float] | None:
+    live = [config for config in configs if config.augmentation != "none" and not config.augmentation_variants]
+    if not live:
+        return None
+    image_s = timer.image_s(live[0], [Cut.of(live[0])])
+    return {
+        "trial_s": image_s * len(data.training) * live[0].epochs_to_run,
+        "variant_s": image_s * (len(data.training) + len(data.validation)),
+    }
+
+
+class _Timer:
+    """Times one batch of each kind, the second of two, so that compilation is not counted."""
+
+    def __init__(self, data: TrialData, clock: Callable[[], float]) -> None:
+        self._data, self._clock = data, clock
+        self._image_s: dict[tuple[object, ...], float] = {}
+        self._steps: dict[tuple[Any, ...], tuple[float, float, int]] = {}
+
+    def image_s(self, config: TrialConfig, cuts: Sequence[Cut]) -> float:
+        """Seconds for an image through the frozen layers up to the deepest cut."""
+        deepest = max(cuts)
+        key = (*Pass(config).identity, deepest.blocks)
+        if key not in self._image_s:
+            prefix = compiled(build_prefixes(config, self._data.backbone_weights(config), [deepest]))
+            pixels = np.zeros((_TIMED_IMAGES, config.image_size, config.image_size, 1), np.float32)
+            self._image_s[key] = self._timed(lambda: prefix(pixels).numpy()) / _TIMED_IMAGES
+        return self._image_s[key]
+
+    def trial_s(self, config: TrialConfig) -> float:
+        """Seconds for a training that does not stop early, activations at hand."""
+        training, validation = len(self._data.training), len(self._data.validation)
+        step_s, scored_s, _ = self._step(config)
+        epoch_s = training / config.batch_size * step_s + validation * scored_s
+        if config.augmentation != "none" and not config.augmentation_variants:
+            epoch_s += training * self.image_s(config, [Cut.of(config)])
+        return epoch_s * config.epochs_to_run + _BETWEEN_TRIALS_S
+
+    def weight_bytes(self, config: TrialConfig) -> int:
+        """Size of what the configuration trains."""
+        return self._step(config)[2]
+
+    def _step(self, config: TrialConfig) -> tuple[float, float, int]:
+        """Seconds for a training step and for scoring an image; bytes of trained weights."""
+        shape, dtype = Cut.of(config).shape(config.image_size), np.dtype(config.activation_precision)
+        key = (*program_key(config, shape, dtype), config.batch_size)
+        if key not in self._steps:
+            program = self._data.programs.program(config, self._data.backbone_weights(config), shape, dtype)
+            steps = 1 if config.unfrozen_layers else 16
+            rows = steps * config.batch_size
+            inputs, labels = np.ones((rows, *shape), dtype), np.arange(rows) % 2
+            keys = np.zeros((steps, program.dropout_layers, 2), np.int32)
+            step_s = self._timed(lambda: program.run(inputs, labels, np.ones(rows), keys, config.batch_size)) / steps
+            scored = inputs[:_TIMED_IMAGES]
+            scored_s = self._timed(lambda: program.predict(scored)) / len(scored)
+            size = sum(4 * int(np.prod(variable.shape)) for variable in program.trainee.trainable_variables)
+            self._steps[key] = (step_s, scored_s, size)
+        return self._steps[key]
+
+    def _timed(self, work: Callable[[], Any]) -> float:
+        work()
+        begun = self._clock()
+        work()
+        return self._clock() - begun
