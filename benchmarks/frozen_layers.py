@@ -10,6 +10,7 @@ with `--full`) and is scaled to the same number. The result goes to docs/perform
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -42,14 +43,20 @@ BLOCK5_CONVOLUTION_GMAC_224PX = 1.39 / 3
 
 
 def run_process(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Runs a command to its end; returns its wall time in seconds and its peak memory in MB."""
-    begun = time.perf_counter()
+    """Runs a command to its end; returns its wall time in seconds and its peak memory in MB (Linux; else NaN).
+
+    The kernel's own count for ended processes begins with the memory of the process that started them.
+    """
+    begun, peak_mb = time.perf_counter(), float("nan")
     process = subprocess.Popen([str(word) for word in command], stdout=sys.stderr)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    while process.poll() is None:
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            peak_mb = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+        time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+    return time.perf_counter() - begun, peak_mb
 
 
 def write_split(split: Split, root: Path, size_px: int, folder: Path) -> None:
@@ -140,7 +147,8 @@ def unavoidable_gflop(configs: Sequence[dict[str, Any]], images: tuple[int, int]
     """The multiplications and additions of one pass, of training what is trained, and of scoring it."""
     training, validation = images
     area = (configs[0]["image_size"] / 224) ** 2
-    total = sum(images) * VGG16_GMAC_224PX * area
+    below = 0 if any(config["unfrozen_layers"] == 0 for config in configs) else 3 * BLOCK5_CONVOLUTION_GMAC_224PX
+    total = sum(images) * (VGG16_GMAC_224PX - below) * area
     for config in configs:
         inputs = 512 * (1 if config["pooling"] == "average" else (config["image_size"] // 32) ** 2)
         head = inputs * config["head_units"] / 1e9
@@ -197,7 +205,7 @@ def compare(space_file: Path, data: Path, peer_trials: int, scratch: Path) -> No
     theirs = peer([configs[index] for index in chosen], scratch / "images", scratch / "peer")
 
     trial_s = [trial["training_s"] + trial["bookkeeping_s"] for trial in theirs["trials"]]
-    start_s = theirs["wall_s"] - sum(trial_s)
+    start_s = theirs["wall_s"] - sum(trial_s) - sum(trial["scoring_s"] for trial in theirs["trials"])
     peer_s = start_s + statistics.mean(trial_s) * len(configs)
     least_s = unavoidable_gflop(configs, images) / gflop_per_s
     scaled = f"scaled from {len(chosen)} trials" if len(chosen) < len(configs) else "all trials run"

@@ -1,11 +1,14 @@
 """How close an epoch of head training comes to what its multiplications alone must take, and to Keras' own `fit`.
 
-Random features of the size of 2 × 2 × 512 activations, batches of 32, Adam. All in one process, in turn.
+Random features of the size of 2 × 2 × 512 activations, batches of 32, Adam. `fit` runs in a process of its own, without
+the deterministic operations that studies ask for.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,7 +18,6 @@ from report import table, write_section
 from pneumo_core.backbone import load_backbone_weights
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import StoredFeed
-from pneumo_core.model import build_trainee
 from pneumo_core.program import ProgramShelf
 from pneumo_core.runtime import start_tensorflow, threads_in_use
 
@@ -51,10 +53,26 @@ def gflop_per_s(rows: int, inner: int, columns: int, times: int = 100) -> float:
     return times * 2 * rows * inner * columns / median_s(lambda: products().numpy()) / 1e9
 
 
-def measure(units: int, rates: tuple[float, float, float]) -> list[str]:
-    """Returns a row of the table for a head of that many units."""
+def keras_fit_s(units: int) -> float:
+    """An epoch of Keras' `fit` of the same head, as Keras comes."""
     import keras
 
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(ROWS, FEATURES)).astype(np.float32), (np.arange(ROWS) % 2).astype(np.float32)
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    return median_s(lambda: model.fit(features, labels, batch_size=BATCH, verbose=0))
+
+
+def measure(units: int, rates: tuple[float, float, float]) -> list[str]:
+    """Returns a row of the table for a head of that many units."""
     peak, forward_rate, backward_rate = rates
     rng = np.random.default_rng(0)
     features = rng.normal(size=(ROWS, FEATURES)).astype(np.float16)
@@ -66,10 +84,8 @@ def measure(units: int, rates: tuple[float, float, float]) -> list[str]:
     keys = np.zeros((-(-ROWS // BATCH), 1, 2), np.int32)
     epoch_s = median_s(lambda: program.run(feed.read(order, 0), labels[order], weights[order], keys, BATCH))
 
-    model = build_trainee(config, backbone, (FEATURES,))
-    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
-    floats = features.astype(np.float32)
-    fit_s = median_s(lambda: model.fit(floats, labels.astype(np.float32), batch_size=BATCH, verbose=0))
+    command = [sys.executable, __file__, "--fit", str(units)]
+    fit_s = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     half = 2 * ROWS * FEATURES * units / 1e9  # GFLOP of either product: forward, and gradient of the weights
     least_s, shaped_s = 2 * half / peak, half / forward_rate + half / backward_rate
@@ -86,6 +102,9 @@ def measure(units: int, rates: tuple[float, float, float]) -> list[str]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--fit"]:
+        print(keras_fit_s(int(sys.argv[2])))
+        sys.exit()
     start_tensorflow()
     measured = (gflop_per_s(1024, 1024, 1024), gflop_per_s(BATCH, FEATURES, 512), gflop_per_s(FEATURES, BATCH, 512))
     header = ["units", "here (s)", "Keras `fit` (s)", "ratio"]

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,11 @@ class ActivationKey:
         blocks: how many of its blocks the prefix holds.
         pooled: whether the output is averaged over positions.
         precision: `float16` or `float32`, as asked for.
-        libraries: versions of the libraries that decode and compute.
+        versions: of the libraries that decode and compute, and of our own decoding.
+        device: that computes.
         threads: of one operation; another number adds in another order.
-        augmentation: of the images: empty, or the distortion, its seed and the number of the variant.
+        augmentation: of the images: empty, or the distortion's name, its seed and the number of the variant.
+        distortion: the ranges that this name stands for.
     """
 
     images: str
@@ -62,9 +65,11 @@ class ActivationKey:
     blocks: int
     pooled: bool
     precision: str
-    libraries: Mapping[str, str]
+    versions: Mapping[str, str]
+    device: str
     threads: int
     augmentation: str = ""
+    distortion: str = ""
 
     def __hash__(self) -> int:
         return hash(self.address())
@@ -178,6 +183,20 @@ class ActivationStore:
             os.utime(self.folder / address / "entry.json")
         return self._verified[address]
 
+    def check_writable(self) -> None:
+        """Makes sure that entries can be made.
+
+        Raises:
+            ActivationError: naming the folder and the reason.
+
+        Side effects:
+            Creates the folder.
+        """
+        with self._errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+
     def keep(self, key: ActivationKey) -> None:
         """Keeps an entry, if it is there, from being removed for as long as this object lives."""
         with self._errors(), self._locked(key.address(), wait=False) as mine:
@@ -191,7 +210,8 @@ class ActivationStore:
     def entries(self) -> list[CacheEntry]:
         """Returns all entries, the last used first."""
         folders = [path for path in self.folder.glob("*") if path.is_dir()] if self.folder.is_dir() else []
-        return sorted((_describe(path) for path in folders), key=lambda entry: -entry.last_used)
+        found = [entry for path in folders if (entry := _describe(path))]
+        return sorted(found, key=lambda entry: -entry.last_used)
 
     def clear(self) -> int:
         """Removes every entry that no process is computing, and returns the bytes that became free.
@@ -364,6 +384,7 @@ class _EntryWriter:
         entry = {"shape": self._shape, "dtype": str(self._dtype), "digest": digest, "about": about}
         _write_synced(self._folder / "entry.json", json.dumps(entry, indent=2).encode())
         (self._folder / "progress.json").unlink()
+        shutil.rmtree(self._whole, ignore_errors=True)  # what a removal that was cut short left behind
         self._folder.rename(self._whole)
 
     @property
@@ -386,14 +407,18 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _describe(folder: Path) -> CacheEntry:
-    size = sum(path.stat().st_size for path in folder.glob("*"))
-    described = folder / "entry.json"
+def _describe(folder: Path) -> CacheEntry | None:
+    """What is known of an entry; None if another process is just removing or renaming it."""
     try:
-        about = json.loads(described.read_text())["about"]
-        return CacheEntry(folder.name, size, described.stat().st_mtime, about)
+        size = sum(path.stat().st_size for path in folder.glob("*"))
+        described = folder / "entry.json"
+        if not described.is_file():
+            return CacheEntry(folder.name, size, folder.stat().st_mtime, {})
+        return CacheEntry(folder.name, size, described.stat().st_mtime, json.loads(described.read_text())["about"])
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError):
-        return CacheEntry(folder.name, size, folder.stat().st_mtime, {})
+        return CacheEntry(folder.name, size, 0.0, {})
 
 
 def _progress(folder: Path, row_bytes: int) -> int:

@@ -29,6 +29,9 @@ Gray = npt.NDArray[np.uint8]
 IMAGE_ENDINGS = (".jpeg", ".jpg", ".png")
 """Endings of the files that are images, in lower case."""
 
+PIXELS_VERSION = "1"
+"""To be counted up with every change, here or in `augmentation`, that gives an image other pixels, for the caches."""
+
 MIN_SIDE_PX = 8
 MAX_SIDE_PX = 20_000
 MAX_PIXELS = 64_000_000

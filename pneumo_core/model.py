@@ -64,10 +64,13 @@ def initialize(trainee: keras.Model, config: TrialConfig, weights: BackboneWeigh
                 variable.assign(np.full(variable.shape, float(starts_at_one)))
 
 
-def feature_tensor(trainee: keras.Model) -> Any:
-    """Returns the symbolic features that the scaling layer is given, or None if there is no such layer."""
-    scaling = _scaling_layer(trainee)
-    return None if scaling is None else scaling.input
+def scaled_features(trainee: keras.Model) -> Any:
+    """Returns the symbolic features that the scaling layer of a trainee is given.
+
+    Raises:
+        ValueError: if it has no such layer.
+    """
+    return _scaling_layer(trainee).input
 
 
 def standardize_features(trainee: keras.Model, moments: tuple[np.ndarray, np.ndarray]) -> None:
@@ -79,15 +82,16 @@ def standardize_features(trainee: keras.Model, moments: tuple[np.ndarray, np.nda
     median channel's variance instead.
 
     Args:
-        trainee: nothing happens if it has no such layer.
+        trainee: with a scaling layer.
         moments: mean and variance (C,) of the features, as `channel_moments` returns them.
+
+    Raises:
+        ValueError: if it has no such layer.
 
     Side effects:
         Sets the layer's statistics in place.
     """
     scaling, (mean, variance) = _scaling_layer(trainee), moments
-    if scaling is None:
-        return
     positive = variance[variance > 0]
     floor = 1e-3 * float(np.median(positive)) if len(positive) else 1.0
     scaling.moving_mean.assign(mean)
@@ -211,7 +215,7 @@ def _dense_block(config: TrialConfig, x: Any, name: str, units: int) -> Any:
 
 
 def _scaling_layer(trainee: keras.Model) -> Any:
-    return next((layer for layer in trainee.layers if layer.name == "standardize"), None)
+    return trainee.get_layer("standardize")
 
 
 def _initializer(config: TrialConfig, layer: str) -> keras.initializers.Initializer:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pneumo_core.backbone import BackboneWeights
 from pneumo_core.config import TrialConfig
-from pneumo_core.model import build_trainee, channel_moments, feature_tensor, initialize
+from pneumo_core.model import build_trainee, channel_moments, initialize, scaled_features
 from pneumo_core.optimizers import FusedOptimizer
 
 _SHAPING = (
@@ -144,8 +144,8 @@ class TrainingProgram:
 
     def feature_moments(self, activations: Any) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `standardize_features` needs, at the present weights of the suffix; see `channel_moments`."""
-        features = feature_tensor(self.trainee)
-        if features is None or features is self.trainee.input:
+        features = scaled_features(self.trainee)
+        if features is self.trainee.input:
             return channel_moments(lambda batch: batch, activations)
         model = keras.Model(self.trainee.input, features)
         forward = tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False), reduce_retracing=True)
@@ -205,10 +205,11 @@ class ProgramShelf:
 
     Args:
         limit_bytes: of weights and optimizers that are kept, the newest aside.
+        limit: of programs that are kept; each has a graph, whose memory is not counted.
     """
 
-    def __init__(self, limit_bytes: int = 500_000_000) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int = 500_000_000, limit: int = 24) -> None:
+        self._limit_bytes, self._limit = limit_bytes, limit
         self._programs: OrderedDict[tuple[Any, ...], TrainingProgram] = OrderedDict()
 
     def __len__(self) -> int:
@@ -228,6 +229,9 @@ class ProgramShelf:
         return program
 
     def _make_room(self) -> None:
-        while len(self._programs) > 1 and sum(program.bytes for program in self._programs.values()) > self._limit_bytes:
+        while len(self._programs) > 1 and (
+            len(self._programs) > self._limit
+            or sum(program.bytes for program in self._programs.values()) > self._limit_bytes
+        ):
             self._programs.popitem(last=False)
             gc.collect()  # models and compiled functions refer to themselves

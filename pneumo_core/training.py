@@ -17,7 +17,8 @@ from pneumo_core.program import TrainingProgram
 from pneumo_core.schedule import TrainingControl
 from pneumo_core.seeds import derive, generator
 
-_BLOCK_BYTES = 64_000_000  # of inputs that are read and trained on in one go; all that has to fit into memory
+_BLOCK_BYTES = 64_000_000  # of inputs that are read and trained on in one go, or one batch if that is larger
+_UNFROZEN_BATCHES = 4  # trained on in one go: each may take seconds, and Ctrl-C is heard in between
 
 EpochMetrics = dict[str, float]
 """`loss` and `accuracy` (training mode, so with dropout and weights), `val_loss` (plain cross-entropy, in nats),
@@ -120,6 +121,8 @@ def _run_epoch(
     order = generator(config.seed, "shuffle", epoch).permutation(len(training.labels))
     keys = _dropout_keys(config, program.dropout_layers, epoch, -(-len(order) // config.batch_size))
     losses, correct, batches = 0.0, 0, _batches_at_once(training.feed, config.batch_size)
+    if config.unfrozen_layers:
+        batches = min(batches, _UNFROZEN_BATCHES)
     for first in range(0, len(keys), batches):
         rows = order[first * config.batch_size : (first + batches) * config.batch_size]
         loss, right = program.run(

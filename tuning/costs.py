@@ -18,7 +18,8 @@ from pneumo_core.backbone import Cut, build_prefixes
 from pneumo_core.config import TrialConfig
 from pneumo_core.program import program_key
 from search_spaces import SearchSpace
-from tuning.rehearsal import foreseen
+from tuning.rehearsal import FORESEEN_TRIALS, foreseen, trial_count
+from tuning.trial import memory_errors
 from tuning.trial_data import Pass, TrialData, passes_of
 
 _TIMED_IMAGES = 64
@@ -63,7 +64,8 @@ def study_cost(
         `study_s` (with the passes), `live_augmentation` (None; or seconds that it takes of a trial, and those of one
         pass for a kept variant), `disk` (bytes of activations to come, of each trial, and free).
     """
-    configs = foreseen(space)
+    # Hyperband's first trials are its shortest, so all of its trials are looked at.
+    configs = foreseen(space, space.trials if space.algorithm == "hyperband" else FORESEEN_TRIALS)
     timer = _Timer(data, clock)
     passes = _passes(configs, data, timer)
     trials = [timer.trial_s(config) for config in configs]
@@ -71,7 +73,7 @@ def study_cost(
     return {
         "passes": [dataclasses.asdict(cost) for cost in passes],
         "trial_s": {"median": statistics.median(trials), "min": min(trials), "max": max(trials)},
-        "study_s": sum(cost.duration_s for cost in passes) + statistics.mean(trials) * _trial_count(space),
+        "study_s": sum(cost.duration_s for cost in passes) + statistics.mean(trials) * trial_count(space),
         "live_augmentation": _live_cost(configs, data, timer),
         "disk": {
             "activations": missing,
@@ -79,10 +81,6 @@ def study_cost(
             "free": shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free,
         },
     }
-
-
-def _trial_count(space: SearchSpace) -> int:
-    return min(space.trials, space.size() or space.trials)
 
 
 def _passes(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> list[PassCost]:
@@ -111,7 +109,7 @@ def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, 
 
 
 def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> dict[str, float] | None:
-    live = [config for config in configs if config.augmentation != "none" and not config.augmentation_variants]
+    live = [config for config in configs if _is_live(config)]
     if not live:
         return None
     image_s = timer.image_s(live[0], [Cut.of(live[0])])
@@ -119,6 +117,10 @@ def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -
         "trial_s": image_s * len(data.training) * live[0].epochs_to_run,
         "variant_s": image_s * (len(data.training) + len(data.validation)),
     }
+
+
+def _is_live(config: TrialConfig) -> bool:
+    return config.augmentation != "none" and not config.augmentation_variants
 
 
 class _Timer:
@@ -136,15 +138,17 @@ class _Timer:
         if key not in self._image_s:
             prefix = compiled(build_prefixes(config, self._data.backbone_weights(config), [deepest]))
             pixels = np.zeros((_TIMED_IMAGES, config.image_size, config.image_size, 1), np.float32)
-            self._image_s[key] = self._timed(lambda: prefix(pixels).numpy()) / _TIMED_IMAGES
+            with memory_errors(config):
+                self._image_s[key] = self._timed(lambda: prefix(pixels).numpy()) / _TIMED_IMAGES
         return self._image_s[key]
 
     def trial_s(self, config: TrialConfig) -> float:
         """Seconds for a training that does not stop early, activations at hand."""
         training, validation = len(self._data.training), len(self._data.validation)
-        step_s, scored_s, _ = self._step(config)
+        with memory_errors(config):
+            step_s, scored_s, _ = self._step(config)
         epoch_s = training / config.batch_size * step_s + validation * scored_s
-        if config.augmentation != "none" and not config.augmentation_variants:
+        if _is_live(config):
             epoch_s += training * self.image_s(config, [Cut.of(config)])
         return epoch_s * config.epochs_to_run + _BETWEEN_TRIALS_S
 
@@ -154,7 +158,8 @@ class _Timer:
 
     def _step(self, config: TrialConfig) -> tuple[float, float, int]:
         """Seconds for a training step and for scoring an image; bytes of trained weights."""
-        shape, dtype = Cut.of(config).shape(config.image_size), np.dtype(config.activation_precision)
+        shape, live = Cut.of(config).shape(config.image_size), _is_live(config)
+        dtype = np.dtype("float32" if live else config.activation_precision)
         key = (*program_key(config, shape, dtype), config.batch_size)
         if key not in self._steps:
             program = self._data.programs.program(config, self._data.backbone_weights(config), shape, dtype)

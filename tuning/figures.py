@@ -9,6 +9,7 @@ import pandas as pd
 
 from pneumo_core import plots
 from pneumo_core.classifier import DEFAULT_THRESHOLD
+from pneumo_core.errors import StoreError
 from tuning.events import Event, TrialCompleted
 from tuning.record import StudyRecord
 from tuning.store import StudyFolder
@@ -26,10 +27,19 @@ class PlotDrawer:
         self._folder = folder
 
     def __call__(self, event: Event, record: StudyRecord) -> None:
-        """Draws, if the event is the end of a trial."""
-        if isinstance(event, TrialCompleted):
-            negative, positive = record.started.class_names
+        """Draws, if the event is the end of a trial.
+
+        Raises:
+            StoreError: if the disk refuses.
+        """
+        if not isinstance(event, TrialCompleted):
+            return
+        negative, positive = record.started.class_names
+        try:
             draw_plots(self._folder.staging(event.trial), event.best_epoch, (negative, positive))
+        except OSError as error:
+            root = self._folder.root
+            raise StoreError(f"study {root.name}: its plots cannot be written to {root} ({error}).") from error
 
 
 def draw_plots(folder: Path, best_epoch: int, class_names: tuple[str, str]) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tuning.trial_data import TrialData
 
 
+_TOLD_BACKLOG = 20  # events
+
+
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
     """What the user asks for.
@@ -76,6 +79,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     dataset, split = _load_data(settings)
     start_tensorflow(settings.threads)
     from tuning.costs import study_cost
+    from tuning.rehearsal import trial_count
 
     data = _trial_data(settings, dataset, split)
     return {
@@ -83,7 +87,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
         "objective": space.objective,
         "direction": space.direction,
         "algorithm": space.algorithm,
-        "trials": space.trials if space.algorithm == "hyperband" else min(space.trials, space.size() or space.trials),
+        "trials": trial_count(space),
         "seed": space.seed,
         "searched": {p.name: p.model_dump(mode="json", exclude_none=True) for p in space.parameters},
         "start_with": [space.complete(known) for known in space.start_with],
@@ -129,6 +133,7 @@ def launch_study(
     from tuning.tracking import Tracker, redacted
 
     data = _trial_data(settings, dataset, split, tell)
+    data.check_cache()
     folder = settings.store.create_study(settings.name, space=settings.space.name)
     try:
         tracker = Tracker(settings.store, folder, settings.tracking_uri, settings.space.name)
@@ -141,6 +146,8 @@ def launch_study(
             try:
                 return study.run()
             finally:
+                if bookkeeping.waiting > _TOLD_BACKLOG:
+                    tell("writing the last trials to MLflow")
                 bookkeeping.finish()
     finally:
         folder.discard_if_empty()

@@ -8,14 +8,19 @@ from tuning.oracles import SearchOracle
 from tuning.spaces import base_config
 
 FORESEEN_TRIALS = 10
-"""Known configurations come first, and no oracle but Hyperband's learns from results before about the tenth trial."""
+"""Known configurations come first; TPE, random and grid search learn nothing from results before the tenth trial."""
+
+
+def trial_count(space: SearchSpace) -> int:
+    """Returns how many trials a study makes: those asked for, or all that a finite space has; rungs repeat values."""
+    return space.trials if space.algorithm == "hyperband" else min(space.trials, space.size() or space.trials)
 
 
 def foreseen(space: SearchSpace, trials: int = FORESEEN_TRIALS) -> list[TrialConfig]:
     """Returns the first configurations of a study, in their order.
 
-    An oracle is asked as the study will ask it, and told the same score for each. What is beyond the first ten is what
-    the study would try if all scores were equal.
+    An oracle is asked as the study will ask it, and told the same score for each. Beyond the first ten, and from a
+    Bayesian or Hyperband oracle sooner, this is what the study would try if all scores were equal.
 
     Args:
         space: what is searched.

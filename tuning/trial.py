@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,15 @@ def execute_trial(
         OutOfMemoryError: if memory does not suffice.
         PneumoError: if images or weights cannot be read.
     """
-    try:
+    with memory_errors(config):
         return _execute(config, data, on_epoch)
+
+
+@contextlib.contextmanager
+def memory_errors(config: TrialConfig) -> Iterator[None]:
+    """Turns the errors of Python and TensorFlow about too little memory into one that names the configuration."""
+    try:
+        yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise OutOfMemoryError(
             f"out of memory with image_size {config.image_size}, batch_size {config.batch_size}, "
@@ -80,11 +88,12 @@ def execute_trial(
 
 def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, EpochMetrics], None]) -> TrialResult:
     backbone_weights = data.backbone_weights(config)
-    activations = data.activations(config)
-    program = data.programs.program(config, backbone_weights, activations.shape[1:], activations.dtype)
-    standardize_features(program.trainee, data.feature_moments(config, program))
     training = Examples(data.training_feed(config), data.training["label"].to_numpy())
     validation = Examples(data.validation_feed(config), data.validation["label"].to_numpy())
+    dtype = np.result_type(training.feed.dtype, validation.feed.dtype)  # a bank may be wider, live inputs are
+    program = data.programs.program(config, backbone_weights, validation.feed.shape, dtype)
+    if config.feature_scaling == "standardize":
+        standardize_features(program.trainee, data.feature_moments(config, program))
     outcome = train(config, program, training, validation, on_epoch)
     scores = score_table(data.validation, outcome.validation_probabilities)
     return TrialResult(
@@ -95,7 +104,7 @@ def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, Epoc
         best_epoch=outcome.best_epoch,
         weights=trained_weights(program.trainee),
         weights_digest=backbone_weights.digest,
-        activations_digest=activations.digest,
+        activations_digest=data.activations(config).digest,
         variant_digests=data.variant_digests(config),
         class_names=data.class_names,
     )

@@ -18,9 +18,9 @@ from pneumo_core.augmentation import DISTORTIONS, distort, draw_transforms
 from pneumo_core.backbone import BackboneWeights, Cut, build_prefix, build_prefixes, load_backbone_weights
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import BankFeed, Feed, LiveFeed, StoredFeed
-from pneumo_core.images import read_images
+from pneumo_core.images import PIXELS_VERSION, read_images
 from pneumo_core.program import ProgramShelf, TrainingProgram
-from pneumo_core.runtime import threads_in_use
+from pneumo_core.runtime import device_in_use, threads_in_use
 from pneumo_core.seeds import generator
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
@@ -85,6 +85,8 @@ class TrialData:
         self.programs = ProgramShelf()
         self._expected: Sequence[TrialConfig] = ()
         self._cache = cache
+        self._versions = {name: metadata.version(name) for name in _LIBRARIES} | {"pixels": PIXELS_VERSION}
+        self._device = device_in_use()
         # One order for all splits of the same images, so that every split finds the same activations.
         pool = pd.concat([training, validation], ignore_index=True).sort_values("path", kind="stable")
         self._pool = pool["path"].tolist()
@@ -94,7 +96,15 @@ class TrialData:
         self._pixels: dict[int, np.ndarray] = {}
         self._live_prefixes: dict[tuple[object, ...], Callable[[Any], Any]] = {}
         self._weights: dict[tuple[str, int], BackboneWeights] = {}
-        self._moments: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._moments: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def check_cache(self) -> None:
+        """Makes sure that the cache can be written.
+
+        Raises:
+            ActivationError: naming the folder and the reason.
+        """
+        self._cache.check_writable()
 
     def expect(self, configs: Sequence[TrialConfig]) -> None:
         """Takes note of configurations that are known to come.
@@ -143,9 +153,11 @@ class TrialData:
             blocks=cut.blocks,
             pooled=cut.pooled,
             precision=config.activation_precision,
-            libraries={name: metadata.version(name) for name in _LIBRARIES},
+            versions=self._versions,
+            device=self._device,
             threads=threads_in_use(),
             augmentation=wanted.augmentation,
+            distortion=repr(DISTORTIONS[config.augmentation]) if wanted.augmentation else "",
         )
         return key, (len(self._pool), *cut.shape(config.image_size))
 
@@ -180,7 +192,7 @@ class TrialData:
             program: begun for it, not trained yet.
         """
         activations = self.activations(config)
-        key = (activations.digest, config.pooling)
+        key = (activations.digest, self.backbone_weights(config).digest, config.pooling)
         if key not in self._moments:
             self._moments[key] = program.feature_moments(activations.take(self._training_rows))
         return self._moments[key]

@@ -24,7 +24,7 @@ from pneumo_core.errors import ActivationError, CacheFullError
 ROOT = Path(__file__).parents[2]
 KEY = ActivationKey(
     images="i", image_size=32, pixel_scaling="unit", backbone="vgg16", weights="w", blocks=5, pooled=True,
-    precision="float32", libraries={"keras": "3"}, threads=1,
+    precision="float32", versions={"keras": "3"}, device="cpu", threads=1,
 )  # fmt: skip
 ROWS = np.random.default_rng(0).gamma(2, 3, (1300, 4, 5)).astype(np.float32)  # three parts of 512
 
@@ -59,7 +59,8 @@ def test_an_entry_is_computed_once_and_then_read(tmp_path: Path) -> None:
 
 CHANGES: dict[str, Any] = {
     "images": "j", "image_size": 64, "pixel_scaling": "caffe", "backbone": "vgg19", "weights": "v", "blocks": 4,
-    "pooled": False, "precision": "float16", "libraries": {"keras": "4"}, "threads": 2, "augmentation": "mild/0/1",
+    "pooled": False, "precision": "float16", "versions": {"keras": "4"}, "device": "gpu", "threads": 2,
+    "augmentation": "mild/0/1", "distortion": "rotation 10",
 }  # fmt: skip
 
 
@@ -372,3 +373,28 @@ def test_a_killed_study_no_longer_holds_its_entries(tmp_path: Path) -> None:
     reader.wait()
     store.get(third, ROWS.shape, Pass())
     assert not store.holds(KEY)
+
+
+def test_what_a_removal_left_behind_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """Killed between two files, it leaves a folder without description; the entry is computed along all the same."""
+    store, work = ActivationStore(tmp_path), Pass()
+    torn = tmp_path / OTHER.address()
+    torn.mkdir()
+    (torn / "data.bin").write_bytes(b"half")
+    store.get(KEY, ROWS.shape, work, {OTHER: ROWS.shape})
+    np.testing.assert_array_equal(store.get(OTHER, ROWS.shape, work)[:], ROWS * 2)
+
+
+def test_listing_bears_entries_that_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may rename or remove an entry while this one looks at it."""
+    store = ActivationStore(tmp_path)
+    store.get(KEY, ROWS.shape, Pass())
+
+    def gone(path: Path, pattern: str) -> object:
+        if path != tmp_path:
+            shutil.rmtree(path)
+            return iter([path / "data.bin"])
+        return iter([tmp_path / KEY.address()])
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert store.entries() == []

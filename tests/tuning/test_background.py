@@ -45,16 +45,19 @@ def test_a_slow_listener_keeps_nobody_waiting() -> None:
     assert len(heard) == 5
 
 
-def test_an_error_is_raised_where_the_study_runs_and_ends_the_work() -> None:
-    """A failing listener neither goes unnoticed nor is it called again."""
-    heard = []
+def test_an_error_is_raised_at_the_end_and_silences_its_listener_alone() -> None:
+    """A failing listener neither goes unnoticed nor is it called again; the others hear everything."""
+    heard: list[Event] = []
+    others: list[Event] = []
 
     def fails(event: Event, record: StudyRecord) -> None:
         heard.append(event)
         raise OSError("no")
 
-    background = Background(fails)
-    background(_event(0), RECORD)
+    background = Background(fails, lambda event, _: others.append(event))
+    for number in range(3):
+        background(_event(number), RECORD)
     with pytest.raises(OSError, match="no"):
         background.finish()
     assert heard == [_event(0)]
+    assert others == [_event(number) for number in range(3)]

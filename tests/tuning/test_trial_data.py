@@ -109,6 +109,37 @@ def test_channel_statistics_do_not_depend_on_what_was_trained_before(phantoms: P
     config = dataclasses.replace(CONFIG, unfrozen_layers=3, backbone_lr_fraction=1.0)
     data = _data(phantoms, tmp_path)
     alone = execute_trial(config, _data(phantoms, tmp_path)).metrics
+    execute_trial(dataclasses.replace(config, feature_scaling="none"), data)
     execute_trial(dataclasses.replace(config, unfrozen_layers=1), data)
     assert execute_trial(config, data).metrics == alone
     assert execute_trial(config, data).metrics == alone
+
+
+def test_a_bank_that_does_not_fit_float16_is_trained_on_in_float32(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One variant beyond the range of float16 neither becomes infinite nor is it rounded."""
+    real = module.apply_in_batches
+    calls = []
+
+    def beyond(forward: object, pixels: np.ndarray) -> list[np.ndarray]:
+        calls.append(1)
+        outputs = real(forward, pixels)  # type: ignore[arg-type]
+        return [output + 70_000 for output in outputs] if len(calls) > 1 else outputs
+
+    monkeypatch.setattr(module, "apply_in_batches", beyond)
+    data = _data(phantoms, tmp_path)
+    config = dataclasses.replace(CONFIG, augmentation="mild", augmentation_variants=1, learning_rate=1e-6)
+    assert data.activations(config).dtype == np.float16
+    result = execute_trial(config, data)
+    assert data.training_feed(config).dtype == np.float32
+    assert all(np.isfinite(row["loss"]) for row in result.history)
+
+
+def test_other_weights_of_the_same_images_have_statistics_of_their_own(phantoms: Path, tmp_path: Path) -> None:
+    """With every convolution unfrozen the cached activations are the pixels, whatever the weights."""
+    config = dataclasses.replace(CONFIG, unfrozen_layers=13, epochs=1)
+    other, data = dataclasses.replace(config, weights_seed=1), _data(phantoms, tmp_path)
+    execute_trial(config, data)
+    assert data.activations(config).digest == data.activations(other).digest
+    assert execute_trial(other, data).metrics == execute_trial(other, _data(phantoms, tmp_path)).metrics
