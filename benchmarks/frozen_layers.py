@@ -208,7 +208,9 @@ def compare(space_file: Path, data: Path, peer_trials: int, scratch: Path) -> No
     start_s = theirs["wall_s"] - sum(trial_s) - sum(trial["scoring_s"] for trial in theirs["trials"])
     peer_s = start_s + statistics.mean(trial_s) * len(configs)
     least_s = unavoidable_gflop(configs, images) / gflop_per_s
-    scaled = f"scaled from {len(chosen)} trials" if len(chosen) < len(configs) else "all trials run"
+    scaled = (
+        f"scaled from {len(chosen)} trial{'s' * (len(chosen) > 1)}" if len(chosen) < len(configs) else "all trials run"
+    )
     rows = [
         [f"stock recipe ({scaled})", f"{peer_s:,.0f}", "1", f"{theirs['peak_mb']:,.0f}", f"{theirs['disk_mb']:.1f}"],
         *(
