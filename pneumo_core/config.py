@@ -159,6 +159,11 @@ class TrialConfig:
         """Epochs that this training runs at most: `stop_after`, or all `epochs`."""
         return self.stop_after or self.epochs
 
+    @property
+    def augments_live(self) -> bool:
+        """Whether training images are distorted anew in every epoch, and no variants of them are kept."""
+        return self.augmentation != "none" and not self.augmentation_variants
+
     def to_mapping(self) -> dict[str, Any]:
         """Returns all fields by name, in the order of their declaration."""
         return dataclasses.asdict(self)

@@ -109,7 +109,7 @@ def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, 
 
 
 def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> dict[str, float] | None:
-    live = [config for config in configs if _is_live(config)]
+    live = [config for config in configs if config.augments_live]
     if not live:
         return None
     image_s = timer.image_s(live[0], [Cut.of(live[0])])
@@ -117,10 +117,6 @@ def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -
         "trial_s": image_s * len(data.training) * live[0].epochs_to_run,
         "variant_s": image_s * (len(data.training) + len(data.validation)),
     }
-
-
-def _is_live(config: TrialConfig) -> bool:
-    return config.augmentation != "none" and not config.augmentation_variants
 
 
 class _Timer:
@@ -148,7 +144,7 @@ class _Timer:
         with memory_errors(config):
             step_s, scored_s, _ = self._step(config)
         epoch_s = training / config.batch_size * step_s + validation * scored_s
-        if _is_live(config):
+        if config.augments_live:
             epoch_s += training * self.image_s(config, [Cut.of(config)])
         return epoch_s * config.epochs_to_run + _BETWEEN_TRIALS_S
 
@@ -158,8 +154,8 @@ class _Timer:
 
     def _step(self, config: TrialConfig) -> tuple[float, float, int]:
         """Seconds for a training step and for scoring an image; bytes of trained weights."""
-        shape, live = Cut.of(config).shape(config.image_size), _is_live(config)
-        dtype = np.dtype("float32" if live else config.activation_precision)
+        shape = Cut.of(config).shape(config.image_size)
+        dtype = np.dtype("float32" if config.augments_live else config.activation_precision)
         key = (*program_key(config, shape, dtype), config.batch_size)
         if key not in self._steps:
             program = self._data.programs.program(config, self._data.backbone_weights(config), shape, dtype)

@@ -134,7 +134,8 @@ class TrialData:
         """
         wanted = Pass(config, variant)
         key, shape = self.entry(wanted)
-        along = dict(self.entry(other) for other in self._sharing(wanted))
+        # Every trial asks several times; only a pass has use for what else it could bring.
+        along = {} if self._cache.holds(key) else dict(self.entry(other) for other in self._sharing(wanted))
 
         def prepare(keys: Sequence[ActivationKey]) -> Parts:
             return self._parts(wanted, [Cut(key.blocks, key.pooled) for key in keys])
@@ -167,12 +168,12 @@ class TrialData:
 
     def training_feed(self, config: TrialConfig) -> Feed:
         """Returns the inputs that a configuration trains on, in the order of the training images."""
-        if config.augmentation == "none":
-            return StoredFeed(self.activations(config).take(self._training_rows))
-        if config.augmentation_variants:
+        if config.augments_live:
+            shape, pixels = Cut.of(config).shape(config.image_size), self._training_pixels(config.image_size)
+            return LiveFeed(pixels, DISTORTIONS[config.augmentation], self._live_prefix(config), shape, config.seed)
+        if config.augmentation != "none":
             return BankFeed([entry.take(self._training_rows) for entry in self._bank(config)], config.seed)
-        shape, pixels = Cut.of(config).shape(config.image_size), self._training_pixels(config.image_size)
-        return LiveFeed(pixels, DISTORTIONS[config.augmentation], self._live_prefix(config), shape, config.seed)
+        return StoredFeed(self.activations(config).take(self._training_rows))
 
     def variant_digests(self, config: TrialConfig) -> tuple[str, ...]:
         """Returns the content digests of the augmented variants that a configuration trains on."""
