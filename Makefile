@@ -3,7 +3,7 @@ PYTHON ?= python3
 STORE ?= mlruns
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow check format bench lock clean
+.PHONY: help setup demo test test-slow soak check format bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: setup  ## run the tests
 test-slow: setup  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+soak: setup  ## kill studies at random moments, compare their results with those of undisturbed ones (about an hour)
+	$(BIN)/python tests/faults/soak.py
+
 check: setup  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +49,7 @@ bench: setup  ## measure, and write the figures to docs/performance.md; DATA=fol
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/memory.py $(FULL)
+	$(BIN)/python benchmarks/instant.py
 	$(BIN)/python benchmarks/frozen_layers.py $(if $(DATA),--data "$(DATA)") $(FULL)
 
 lock:  ## resolve requirements.txt anew (needs uv)

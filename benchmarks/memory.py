@@ -16,8 +16,9 @@ from pathlib import Path
 from report import table, write_section
 
 from tuning.events import Event, TrialCompleted
-from tuning.launch import StudySettings, launch_study
+from tuning.launch import launch_study
 from tuning.record import StudyRecord
+from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
 from tuning.store import Store
 
@@ -39,7 +40,7 @@ def measure(trials: int) -> list[float]:
 
     with tempfile.TemporaryDirectory(prefix="bench-") as store:
         space = open_space("demo").replace(trials=trials)
-        launch_study(StudySettings(space, "demo", Store.at(store)), note)
+        launch_study(StudySettings(space, "demo", Store.at(store), work=WorkSettings(workers=0)), note)
     return sizes
 
 

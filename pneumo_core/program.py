@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -17,7 +18,15 @@ import tensorflow as tf
 
 from pneumo_core.backbone import BackboneWeights
 from pneumo_core.config import TrialConfig
-from pneumo_core.model import build_trainee, channel_moments, initialize, scaled_features
+from pneumo_core.errors import WeightsError
+from pneumo_core.model import (
+    build_trainee,
+    channel_moments,
+    initialize,
+    restore_weights,
+    scaled_features,
+    trained_weights,
+)
 from pneumo_core.optimizers import FusedOptimizer
 
 _SHAPING = (
@@ -108,6 +117,33 @@ class TrainingProgram:
         """Sets the rates of head and backbone for the steps to come."""
         self._rates["head"].assign(head)
         self._rates["suffix"].assign(head * backbone_fraction)
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of all that training changes, by name: weights and what the optimizers remember."""
+        optimizers = {name: variable.numpy() for name, variable in self._memories()}
+        return trained_weights(self.trainee) | optimizers
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a state of a program for the same configuration.
+
+        Raises:
+            WeightsError: if it is that of another one.
+
+        Side effects:
+            Sets weights and optimizers.
+        """
+        shapes = {name: array.shape for name, array in state.items()}
+        if shapes != {name: array.shape for name, array in self.state.items()}:
+            raise WeightsError("training state: does not fit its configuration.")
+        restore_weights(self.trainee, state)
+        for name, variable in self._memories():
+            variable.assign(state[name])
+
+    def _memories(self) -> Iterator[tuple[str, tf.Variable]]:
+        for group, optimizer in (("head", self._head), ("suffix", self._suffix)):
+            for number, variable in enumerate(optimizer.state):
+                yield f"{group} optimizer/{number}", variable
 
     def run(
         self,

@@ -37,7 +37,7 @@ def start_tensorflow(threads: int = 0) -> Any:
         import keras  # noqa: F401  # it imports the rest of TensorFlow, which has more to say
         import tensorflow as tf
 
-    if threads and tf.config.threading.get_intra_op_parallelism_threads() != threads:
+    if threads and threads_in_use() != threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         except RuntimeError as error:

@@ -6,6 +6,7 @@ models at once.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -40,6 +41,12 @@ class TrainingControl:
 
     def __post_init__(self) -> None:
         self.learning_rate = self.config.learning_rate
+
+    def copy(self, config: TrialConfig) -> TrainingControl:
+        """Returns the same state under a configuration that differs in nothing but `stop_after`."""
+        twin = copy.copy(self)
+        twin.config = config
+        return twin
 
     @property
     def finished(self) -> bool:

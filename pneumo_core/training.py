@@ -53,14 +53,27 @@ class TrainingOutcome:
     validation_probabilities: np.ndarray
 
 
-def train(
-    config: TrialConfig,
-    program: TrainingProgram,
-    training: Examples,
-    validation: Examples,
-    on_epoch: Callable[[int, EpochMetrics], None] = lambda epoch, metrics: None,
-) -> TrainingOutcome:
-    """Trains a program's trainee and leaves it with the weights of its best epoch.
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """All that a training needs to go on as if it had never been left.
+
+    Attributes:
+        control: schedule and early stopping.
+        history: metrics of each epoch so far.
+        program: weights and optimizers, see `TrainingProgram.state`.
+        best_weights: of the best epoch so far, see `trained_weights`.
+        best_logits: (N,) of the validation examples at that epoch.
+    """
+
+    control: TrainingControl
+    history: list[EpochMetrics]
+    program: dict[str, np.ndarray]
+    best_weights: dict[str, np.ndarray]
+    best_logits: np.ndarray
+
+
+class Training:
+    """A training of a program's trainee, that can be left after any epoch and taken up again.
 
     The quantity monitored, by early stopping, plateau schedule and choice of the best epoch alike, is the validation
     loss: binary cross-entropy without class weights and without label smoothing, so that it means the same in every
@@ -72,31 +85,87 @@ def train(
         program: begun for this configuration.
         training: what is learned from.
         validation: what decides; never distorted.
-        on_epoch: called after every epoch with its number (from 0) and metrics.
+        state: where an earlier training was left; its configuration may have had another `stop_after`, nothing else.
+
+    Attributes:
+        control: schedule and early stopping.
+        history: metrics of each epoch so far, earlier ones included.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        program: TrainingProgram,
+        training: Examples,
+        validation: Examples,
+        state: TrainingState | None = None,
+    ) -> None:
+        self._config, self._program, self._training, self._validation = config, program, training, validation
+        self._weights = class_weights(config.class_weighting, training.labels)[training.labels]
+        self.history: list[EpochMetrics] = []
+        if state is None:
+            self.control = TrainingControl(config)
+            self._best_weights, self._best_logits = trained_weights(program.trainee), np.zeros(len(validation.labels))
+        else:
+            self.control = state.control.copy(config)
+            self.history += state.history
+            self._best_weights, self._best_logits = state.best_weights, state.best_logits
+            program.restore(state.program)
+
+    @property
+    def state(self) -> TrainingState:
+        """All that is needed to go on from here; a copy."""
+        control, history = self.control.copy(self._config), list(self.history)
+        return TrainingState(control, history, self._program.state, self._best_weights, self._best_logits)
+
+    def run_epoch(self) -> EpochMetrics:
+        """Trains and validates for one epoch.
+
+        Raises:
+            DivergedError: if a loss is no longer a finite number.
+
+        Side effects:
+            Changes the trainee's weights.
+        """
+        started, epoch = time.monotonic(), self.control.epoch
+        metrics = _run_epoch(self._config, self._program, self._training, self._weights, self.control)
+        logits = predict_logits(self._program, self._validation.feed)
+        metrics |= _validation_metrics(logits, self._validation.labels)
+        metrics |= {"learning_rate": self.control.learning_rate, "duration_s": time.monotonic() - started}
+        _refuse_divergence(self._config, epoch, metrics)
+        if self.control.observe(metrics["val_loss"]):
+            self._best_weights, self._best_logits = trained_weights(self._program.trainee), logits
+        self.history.append(metrics)
+        return metrics
+
+    def outcome(self) -> TrainingOutcome:
+        """Returns what the training came to.
+
+        Side effects:
+            Leaves the trainee with the weights of the best epoch: no epoch can follow.
+        """
+        restore_weights(self._program.trainee, self._best_weights)
+        return TrainingOutcome(tuple(self.history), self.control.best_epoch, sigmoid(self._best_logits))
+
+
+Watch = Callable[[Training], bool]
+"""Is shown a training after each epoch, and says whether it shall end there."""
+
+
+def train(training: Training, watch: Watch = lambda training: False) -> TrainingOutcome:
+    """Runs a training until its schedule, or whoever watches it, says stop.
 
     Raises:
         DivergedError: if a loss is no longer a finite number.
 
     Side effects:
-        Changes the trainee's weights.
+        Leaves the trainee with the weights of the best epoch.
     """
-    control, trainee = TrainingControl(config), program.trainee
-    weights = class_weights(config.class_weighting, training.labels)[training.labels]
-    history: list[EpochMetrics] = []
-    best_weights, best_logits = trained_weights(trainee), np.zeros(len(validation.labels))
-    while not control.finished:
-        started, epoch = time.monotonic(), control.epoch
-        metrics = _run_epoch(config, program, training, weights, control)
-        logits = predict_logits(program, validation.feed)
-        metrics |= _validation_metrics(logits, validation.labels)
-        metrics |= {"learning_rate": control.learning_rate, "duration_s": time.monotonic() - started}
-        _refuse_divergence(config, epoch, metrics)
-        if control.observe(metrics["val_loss"]):
-            best_weights, best_logits = trained_weights(trainee), logits
-        history.append(metrics)
-        on_epoch(epoch, metrics)
-    restore_weights(trainee, best_weights)
-    return TrainingOutcome(tuple(history), control.best_epoch, sigmoid(best_logits))
+    while not training.control.finished:
+        training.run_epoch()
+        if watch(training):
+            break
+    return training.outcome()
 
 
 def class_weights(weighting: str, labels: np.ndarray) -> np.ndarray:

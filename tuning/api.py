@@ -33,9 +33,16 @@ def run_study(
     cache: str | Path | None = None,
     cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES,
     threads: int = 0,
+    pruning: str = "none",
+    workers: int = 1,
+    trial_timeout_s: float | None = None,
+    max_attempts: int = 2,
     progress: bool = True,
 ) -> StudyResult:
     """Runs a study, as `tune run` does.
+
+    Worker processes import the script that calls this: guard the call by `if __name__ == "__main__":`, or take
+    `workers=0`.
 
     Args:
         space: a shipped space's name or a YAML file.
@@ -53,6 +60,10 @@ def run_study(
         cache: folder of activations; the store's own if None.
         cache_budget_bytes: size that this folder is kept to; None for no limit.
         threads: of one TensorFlow operation; 0 for one a processor.
+        pruning: rule that ends hopeless trials early: `none`, `median` or `halving`.
+        workers: processes that make trials side by side; 0 to make them in this process.
+        trial_timeout_s: an attempt at a trial that takes longer is given up.
+        max_attempts: a trial whose process was lost this many times has failed.
         progress: show what happens.
 
     Returns:
@@ -65,24 +76,71 @@ def run_study(
     Side effects:
         Writes the study, its MLflow runs and artifacts to the store.
     """
-    from tuning.launch import StudySettings, launch_study
+    from tuning.launch import launch_study
     from tuning.progress import PatientConsole, ProgressView
-    from tuning.spaces import open_space
+    from tuning.pruning import checked_rule
+    from tuning.settings import StudySettings, WorkSettings
+    from tuning.spaces import open_space, space_source
 
     settings = StudySettings(
         space=open_space(space, overrides).replace(trials=trials, algorithm=algorithm, seed=seed),
         data=str(data),
         store=Store.at(store),
         name=study,
-        tracking_uri=tracking_uri,
-        time_limit_s=time_limit_s,
         class_names=class_names,
         skip_unreadable=skip_unreadable,
-        cache=None if cache is None else Path(cache),
-        cache_budget_bytes=cache_budget_bytes,
         threads=threads,
+        pruning=checked_rule(pruning),
+        space_source=space_source(space),
+        overrides=dict(overrides or {}),
+        work=WorkSettings(
+            workers=workers,
+            time_limit_s=time_limit_s,
+            trial_timeout_s=trial_timeout_s,
+            max_attempts=max_attempts,
+            cache=None if cache is None else Path(cache),
+            cache_budget_bytes=cache_budget_bytes,
+            tracking_uri=tracking_uri,
+        ),
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)
+
+
+def resume_study(
+    study: str,
+    *,
+    trials: int | None = None,
+    time_limit_s: float | None = None,
+    workers: int = 1,
+    store: str | Path = "mlruns",
+    force: bool = False,
+    progress: bool = True,
+) -> StudyResult:
+    """Goes on with a study, as `tune resume` does.
+
+    Args:
+        study: its name.
+        trials: how many there shall be in all; as many as before if None.
+        time_limit_s: no trial is started after this many seconds.
+        workers: as in `run_study`.
+        store: folder of the study.
+        force: go on although space, data or program changed.
+        progress: show what happens.
+
+    Raises:
+        StudyError: if it is over, is being run by another process, or would not go on as it began.
+        PneumoError: as `run_study`.
+
+    Side effects:
+        As `run_study`.
+    """
+    from tuning.launch import resume_study as resume
+    from tuning.progress import PatientConsole, ProgressView
+    from tuning.settings import WorkSettings
+
+    work = WorkSettings(workers=workers, time_limit_s=time_limit_s)
+    view = ProgressView(PatientConsole()) if progress else None
+    return resume(Store.at(store), study, trials=trials, force=force, work=work, progress=view)
 
 
 def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:

@@ -23,16 +23,22 @@ def parse_size(text: str) -> int | None:
     return int(float(match[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[match[2].upper()])
 
 
-def parse_duration(text: str) -> float:
-    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean.
+def parse_duration(option: str, text: str | None) -> float | None:
+    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean; None for None.
+
+    Args:
+        option: that the text was given for, for the message.
+        text: as given.
 
     Raises:
         ConfigError: if the text means no duration.
     """
+    if text is None:
+        return None
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if not (hours or minutes or seconds):
-        raise ConfigError(f"--time {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
+        raise ConfigError(f"{option} {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
     return hours * 3600.0 + minutes * 60.0 + seconds
 
 

@@ -17,6 +17,7 @@ from tuning.output import console, print_json, print_leaderboard, print_plan, te
 
 if TYPE_CHECKING:
     from tuning.store import Store
+    from tuning.study import StudyResult
 
 
 class _Commands(typer.core.TyperGroup):
@@ -57,6 +58,20 @@ CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of activations of frozen layers; in the store if left out.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
+BudgetOption = Annotated[
+    str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
+]
+TimeOption = Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h, 1h30m.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes that make trials side by side; 0 makes them in the study's own.")
+]
+TimeoutOption = Annotated[
+    str | None, typer.Option(help="Kill a trial's process after this long and try it again: 90s, 30m, 2h.")
+]
+AttemptsOption = Annotated[int, typer.Option(min=1, help="A trial whose process was lost this many times has failed.")]
+PlotsOption = Annotated[
+    bool, typer.Option("--plots/--no-plots", help="Draw plots of each trial, half a second of a processor each.")
+]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
 
 
@@ -85,7 +100,7 @@ def run(
     ] = "kaggle",
     study: Annotated[str | None, typer.Option(help="Name of the study; chosen for you if left out.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
-    time: Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h, 1h30m.")] = None,
+    time: TimeOption = None,
     algorithm: Annotated[str | None, typer.Option(help="tpe, random, grid, bayesian or hyperband.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting for all trials; repeatable.")
@@ -100,10 +115,13 @@ def run(
     threads: Annotated[
         int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
     ] = 0,
+    pruning: Annotated[str, typer.Option(help="End hopeless trials early: none, median or halving.")] = "none",
+    workers: WorkersOption = 1,
+    trial_timeout: TimeoutOption = None,
+    max_attempts: AttemptsOption = 2,
+    plots: PlotsOption = True,
     cache: CacheOption = None,
-    cache_budget: Annotated[
-        str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
-    ] = "50GB",
+    cache_budget: BudgetOption = "50GB",
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
@@ -117,36 +135,114 @@ def run(
 
     Example: tune run --space vgg16 --data ~/chest_xray --trials 20 --set weights=random --set image_size=64
     """
-    from tuning.launch import StudySettings, launch_study, plan_study
-    from tuning.spaces import open_space, parse_overrides
+    from tuning.launch import launch_study, plan_study
+    from tuning.pruning import checked_rule
+    from tuning.settings import StudySettings, WorkSettings
+    from tuning.spaces import open_space, parse_overrides, space_source
 
-    searched = open_space(space, parse_overrides(overrides or []))
+    work = WorkSettings(
+        workers=workers,
+        time_limit_s=parse_duration("--time", time),
+        trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
+        max_attempts=max_attempts,
+        cache=cache,
+        cache_budget_bytes=parse_size(cache_budget),
+        tracking_uri=tracking_uri,
+        plots=plots,
+    )
+    fixed = parse_overrides(overrides or [])
     settings = StudySettings(
-        space=searched.replace(trials=trials, algorithm=algorithm, seed=seed),
+        space=open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed),
         data=data,
         store=_open_store(store),
         name=study,
-        tracking_uri=tracking_uri,
-        time_limit_s=None if time is None else parse_duration(time),
         class_names=parse_classes(classes),
         skip_unreadable=skip_unreadable,
-        cache=cache,
-        cache_budget_bytes=parse_size(cache_budget),
         threads=threads,
+        pruning=checked_rule(pruning),
+        space_source=space_source(space),
+        overrides=fixed,
+        work=work,
     )
     if dry_run:
         print_plan(plan_study(settings), as_json)
         return
     from tuning.progress import ProgressView
 
-    result = launch_study(settings, ProgressView(console(stderr=True)), tell=teller())
-    if as_json:
-        print_json(result.summary())
-    else:
-        print_leaderboard(result.record, None)
-    if result.record.best() is None:
-        print("tune: no trial completed; see the reasons above.", file=sys.stderr)
+    tell = teller()
+    _print_result(launch_study(settings, ProgressView(console(stderr=True)), tell, tell), as_json)
+
+
+@app.command()
+def resume(
+    study: StudyArgument,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many there shall be in all; as asked for before.")] = (
+        None
+    ),
+    time: TimeOption = None,
+    data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
+    workers: WorkersOption = 1,
+    trial_timeout: TimeoutOption = None,
+    max_attempts: AttemptsOption = 2,
+    plots: PlotsOption = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although space, data or program changed; the study bears a mark.")
+    ] = False,
+    cache: CacheOption = None,
+    cache_budget: BudgetOption = "50GB",
+    store: StoreOption = Path("mlruns"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a study that was interrupted, or give a finished one more trials.
+
+    Example: tune resume vgg16-1 --trials 40
+    """
+    from tuning.launch import resume_study
+    from tuning.progress import ProgressView
+    from tuning.settings import WorkSettings
+
+    work = WorkSettings(
+        workers=workers,
+        time_limit_s=parse_duration("--time", time),
+        trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
+        max_attempts=max_attempts,
+        cache=cache,
+        cache_budget_bytes=parse_size(cache_budget),
+        tracking_uri=tracking_uri,
+        plots=plots,
+    )
+    tell = teller()
+    result = resume_study(
+        _open_store(store),
+        study,
+        trials=trials,
+        data=data,
+        force=force,
+        work=work,
+        progress=ProgressView(console(stderr=True)),
+        tell=tell,
+        warn=tell,
+    )
+    _print_result(result, as_json)
+
+
+@app.command()
+def sync(
+    study: StudyArgument,
+    store: StoreOption = Path("mlruns"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
+    ] = None,
+) -> None:
+    """Write to MLflow what it lacks of a study, as after its server was away."""
+    from tuning.projection import sync_study
+
+    if not sync_study(_open_store(store).existing(), study, tracking_uri, tell=teller()):
         raise typer.Exit(1)
+    print(f"{study}: MLflow has all of it.")
 
 
 @app.command("list")
@@ -354,6 +450,16 @@ def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) 
 
     freed = ActivationStore(cache or _open_store(store).cache).clear()
     print(f"{freed / 1e6:.1f} MB freed")
+
+
+def _print_result(result: StudyResult, as_json: bool) -> None:
+    if as_json:
+        print_json(result.summary())
+    else:
+        print_leaderboard(result.record, None)
+    if result.record.best() is None:
+        print("tune: no trial completed; see the reasons above.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _open_store(path: Path) -> Store:

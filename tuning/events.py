@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 StudyStatus = Literal["finished", "failed", "interrupted"]
 
@@ -32,7 +32,13 @@ class StudyStarted:
         commit: of this program.
         versions: of packages.
         threads: of one TensorFlow operation.
-        tracking_uri: MLflow's.
+        tracking_uri: MLflow's, without its password.
+        study_id: random, so that the study is told from another of the same name in the same MLflow.
+        space_source: the shipped space's name or the file's absolute path.
+        overrides: settings that `--set` fixed.
+        skip_unreadable: whether unreadable images were left out.
+        pruning: the rule that ends hopeless trials early; `none` if they may all go on.
+        code: digest of each file that determines a trial, by its name.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -56,17 +62,69 @@ class StudyStarted:
     versions: dict[str, str]
     threads: int
     tracking_uri: str
+    study_id: str = ""
+    space_source: str = ""
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    skip_unreadable: bool = False
+    pruning: str = "none"
+    code: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResumed:
+    """A process takes the study up again.
+
+    Attributes:
+        trials: how many are asked for from now on, those of before counted.
+        forced: what had changed since the study began, and was accepted with `--force`.
+    """
+
+    kind: ClassVar[str] = "study_resumed"
+    trials: int
+    forced: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialStarted:
-    """A trial begins: the values the oracle chose and the whole configuration that follows from them."""
+    """The oracle was asked and answered: a trial begins.
+
+    Attributes:
+        trial: id, `t0001` and so on.
+        number: from 1, in the order of the asks.
+        params: what the oracle chose; None for a searched parameter whose condition does not hold.
+        config: the whole configuration that follows.
+        parent: trial whose training this one continues (a rung of Hyperband); empty for none.
+        first_epoch: epochs that the parent has trained.
+        prune_above: validation loss above which the trial ends early, by epochs trained (as text).
+    """
 
     kind: ClassVar[str] = "trial_started"
     trial: str
     number: int
     params: dict[str, Any]
     config: dict[str, Any]
+    parent: str = ""
+    first_epoch: int = 0
+    prune_above: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptStarted:
+    """A trial is handed to a worker. Attempts are counted from 1; what an earlier one still says is stale."""
+
+    kind: ClassVar[str] = "attempt_started"
+    trial: str
+    attempt: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptFailed:
+    """An attempt was lost with its process: a crash, too little memory, a hang. The trial may be tried again."""
+
+    kind: ClassVar[str] = "attempt_failed"
+    trial: str
+    attempt: int
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +138,7 @@ class RunLinked:
 
 @dataclasses.dataclass(frozen=True)
 class EpochEnded:
-    """An epoch of a trial was trained and validated."""
+    """An epoch (counted from 0) of a trial was trained and validated. Each is told once, whatever was repeated."""
 
     kind: ClassVar[str] = "epoch_ended"
     trial: str
@@ -90,7 +148,7 @@ class EpochEnded:
 
 @dataclasses.dataclass(frozen=True)
 class TrialCompleted:
-    """A trial has its score; its files stand in the study's staging folder."""
+    """A trial has its score; its files stand in the study's staging folder. A pruned one was ended early."""
 
     kind: ClassVar[str] = "trial_completed"
     trial: str
@@ -101,6 +159,7 @@ class TrialCompleted:
     duration_s: float
     activations_digest: str = ""
     variant_digests: list[str] = dataclasses.field(default_factory=list)
+    pruned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,10 +182,18 @@ class StudyEnded:
     wall_s: float
 
 
-Event = StudyStarted | TrialStarted | RunLinked | EpochEnded | TrialCompleted | TrialFailed | StudyEnded
+Event = (
+    StudyStarted
+    | StudyResumed
+    | TrialStarted
+    | AttemptStarted
+    | AttemptFailed
+    | RunLinked
+    | EpochEnded
+    | TrialCompleted
+    | TrialFailed
+    | StudyEnded
+)
 
-EVENTS: dict[str, type[Event]] = {
-    event.kind: event
-    for event in (StudyStarted, TrialStarted, RunLinked, EpochEnded, TrialCompleted, TrialFailed, StudyEnded)
-}
+EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}
 """Event types by the name they have in the journal."""

@@ -67,30 +67,77 @@ def begun_at(path: Path) -> float:
         return 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A line of a journal.
+
+    Attributes:
+        event: what happened.
+        at: when, in seconds since 1970.
+        end: bytes of the file up to the end of the line.
+    """
+
+    event: Event
+    at: float
+    end: int
+
+
 def read_journal(path: Path) -> Iterator[Event]:
     """Reads a study's events in order. A last line that was cut short, as by a crash in mid-write, is left out.
 
     Raises:
         StoreError: if the file cannot be read, or a line other than the last is damaged; names the line.
     """
+    return (entry.event for entry in read_entries(path))
+
+
+def read_entries(path: Path, start: int = 0) -> Iterator[Entry]:
+    """Reads the lines of a journal that begin at a place, as `read_journal` does.
+
+    Args:
+        path: of the file.
+        start: `end` of the last line that is known already.
+    """
     try:
-        lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as file:
+            file.seek(start)
+            lines = file.read().split(b"\n")
     except OSError as error:
         raise StoreError(f"journal {path}: cannot be read ({error.strerror or error}).") from error
+    counted = start == 0
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is a torn line, or empty
-        yield _parse(line, f"journal {path}, line {number}")
+        start += len(line) + 1
+        where = f"line {number}" if counted else f"line ending at byte {start}"
+        event, at = _parse(line, f"journal {path}, {where}")
+        yield Entry(event, at, start)
 
 
-def _parse(line: bytes, where: str) -> Event:
+def drop_torn_line(path: Path) -> None:
+    """Cuts off a last line that a crash left unfinished, so that the next one does not land behind it.
+
+    Raises:
+        StoreError: if the disk refuses.
+
+    Side effects:
+        May shorten the file.
+    """
+    try:
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except OSError as error:
+        raise StoreError(f"journal {path}: cannot be written ({error.strerror or error}).") from error
+
+
+def _parse(line: bytes, where: str) -> tuple[Event, float]:
     try:
         fields = json.loads(line)
         version, kind = fields.pop("v"), fields.pop("event")
-        fields.pop("at")
+        at = float(fields.pop("at"))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise StoreError(f"{where}: damaged ({error}); restore the file from a copy.") from error
     if version != FORMAT_VERSION or kind not in EVENTS:
         raise StoreError(f"{where}: written by another version of this program (format {version}, event {kind}).")
     try:
-        return EVENTS[kind](**fields)
+        return EVENTS[kind](**fields), at
     except TypeError as error:
         raise StoreError(f"{where}: damaged ({error}); restore the file from a copy.") from error

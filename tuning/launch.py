@@ -1,69 +1,41 @@
-"""From what the user asked for to a finished study; what can be refused is refused before the first trial."""
+"""From what the user asked for to a finished study, new or taken up again."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import math
+import sys
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_core.activation_store import ActivationStore
-from pneumo_core.config import TrialConfig
-from pneumo_core.dataset import Dataset, index_dataset
+from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
-from pneumo_core.runtime import start_tensorflow, threads_in_use
-from pneumo_core.splits import Split, holdout
-from search_spaces import ChoiceParameter, SearchSpace
-from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
-from tuning.data_sources import locate_data
-from tuning.events import StudyStarted
-from tuning.signals import termination_interrupts
-from tuning.spaces import base_config, refuse_unsuited
-from tuning.store import Store
+from pneumo_core.runtime import threads_in_use
+from search_spaces import SearchSpace, builtin_spaces
+from tuning.events import StudyResumed, StudyStarted
+from tuning.identity import code_digests, differences
+from tuning.journal import drop_torn_line
+from tuning.preparation import Preparation, prepare
+from tuning.ranking import load_record
+from tuning.record import StudyRecord
+from tuning.settings import StudySettings, WorkSettings
+from tuning.signals import stop_requests
+from tuning.spaces import base_config, open_space, refuse_unsuited
+from tuning.store import Store, StudyFolder
 
 if TYPE_CHECKING:
-    from tuning.background import Listener
-    from tuning.study import StudyResult
-    from tuning.trial_data import TrialData
+    from tuning.dask_executor import DaskExecutor
+    from tuning.projection import Projection
+    from tuning.study import Listener, StudyResult
+    from tuning.tracking import Tracker
 
+_TOLD_BACKLOG = 20  # entries of the journal
+_PATIENCE_S = 30.0  # with an MLflow that does not answer, when everything else is done
 
-_TOLD_BACKLOG = 20  # events
-
-
-@dataclasses.dataclass(frozen=True)
-class StudySettings:
-    """What the user asks for.
-
-    Attributes:
-        space: what is searched, overrides applied.
-        data: `kaggle`, `demo`, or a folder.
-        store: where the study is kept.
-        name: of the study; None to have one chosen.
-        tracking_uri: MLflow's; None for the database in the store.
-        time_limit_s: no trial is started after this many seconds; None for no limit.
-        class_names: folder names of label 0 and label 1.
-        skip_unreadable: leave unreadable images out instead of refusing the data.
-        cache: folder of activations; the store's own if None.
-        cache_budget_bytes: size that the folder of activations is kept to; None for no limit.
-        threads: of one TensorFlow operation; 0 for one a processor.
-    """
-
-    space: SearchSpace
-    data: str
-    store: Store
-    name: str | None = None
-    tracking_uri: str | None = None
-    time_limit_s: float | None = None
-    class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
-    skip_unreadable: bool = False
-    cache: Path | None = None
-    cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES
-    threads: int = 0
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where activations are kept."""
-        return self.cache or self.store.cache
+Tell = Callable[[str], None]
 
 
 def plan_study(settings: StudySettings) -> dict[str, Any]:
@@ -74,14 +46,11 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     Raises:
         PneumoError: for whatever the study itself would refuse about space and data.
     """
-    space = settings.space
     _refuse_early(settings)
-    dataset, split = _load_data(settings)
-    start_tensorflow(settings.threads)
+    space, prepared = settings.space, prepare(settings)
     from tuning.costs import study_cost
     from tuning.rehearsal import trial_count
 
-    data = _trial_data(settings, dataset, split)
     return {
         "space": space.name,
         "objective": space.objective,
@@ -93,17 +62,21 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
         "start_with": [space.complete(known) for known in space.start_with],
         "config": base_config(space).to_mapping(),
         "data": {
-            "root": str(dataset.root),
-            "digest": dataset.digest,
-            "images": _image_counts(split),
-            "skipped": list(dataset.skipped),
+            "root": str(prepared.dataset.root),
+            "digest": prepared.dataset.digest,
+            "images": prepared.image_counts,
+            "skipped": list(prepared.dataset.skipped),
         },
-        "cost": study_cost(space, data, settings.cache_folder),
+        "cost": study_cost(space, prepared.data, settings.cache_folder),
     }
 
 
 def launch_study(
-    settings: StudySettings, progress: Listener | None = None, tell: Callable[[str], None] = lambda text: None
+    settings: StudySettings,
+    progress: Listener | None = None,
+    tell: Tell = lambda text: None,
+    warn: Tell = lambda text: print(text, file=sys.stderr),
+    workers: DaskExecutor | None = None,
 ) -> StudyResult:
     """Checks everything, then runs the study.
 
@@ -111,91 +84,208 @@ def launch_study(
         settings: what the user asks for.
         progress: a listener that shows what happens (see `tuning.progress`).
         tell: takes sentences for the user: what is being prepared, what was skipped.
+        warn: takes those that the user should not miss: what could not be written to MLflow.
+        workers: that make the trials; as many are started as the settings say if None.
 
     Raises:
         PneumoError: before the first trial for bad input, later if the work failed as a whole.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM; the study is closed first.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the study is left so that it can be resumed.
 
     Side effects:
         Writes the study, its MLflow runs and artifacts.
     """
     _refuse_early(settings)
     settings.store.check_writable()
-    tell("reading the images")
-    dataset, split = _load_data(settings)
-    for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
-        tell(note)
-    tell("starting TensorFlow")
-    start_tensorflow(settings.threads)
-    from tuning.background import Background
-    from tuning.figures import PlotDrawer
-    from tuning.study import Study
-    from tuning.tracking import Tracker, redacted
-
-    data = _trial_data(settings, dataset, split, tell)
-    data.check_cache()
-    folder = settings.store.create_study(settings.name, space=settings.space.name)
-    try:
-        tracker = Tracker(settings.store, folder, settings.tracking_uri, settings.space.name)
-        started = _started(settings, dataset, split, folder.name, redacted(tracker.uri))
-        study = Study(started, settings.space, data, folder, time_limit_s=settings.time_limit_s)
-        tracker.announce = study.announce
-        bookkeeping = Background(PlotDrawer(folder), tracker)
-        study.listeners += [bookkeeping, *([progress] if progress else [])]
-        with termination_interrupts():
+    with _workers(settings.work, tell, workers) as workers:
+        prepared = prepare(settings, tell)
+        prepared.data.check_cache()
+        folder = settings.store.create_study(settings.name, space=settings.space.name)
+        with folder.hold():
             try:
-                return study.run()
+                started = _started(settings, prepared, folder.name)
+                run = _Run(settings, prepared, folder, workers, progress, tell, warn)
+                return run(StudyRecord(started), started)
             finally:
-                if bookkeeping.waiting > _TOLD_BACKLOG:
-                    tell("writing the last trials to MLflow")
-                bookkeeping.finish()
-    finally:
-        folder.discard_if_empty()
+                folder.discard_if_empty()
+
+
+def resume_study(
+    store: Store,
+    name: str,
+    *,
+    trials: int | None = None,
+    data: str | None = None,
+    force: bool = False,
+    work: WorkSettings | None = None,
+    progress: Listener | None = None,
+    tell: Tell = lambda text: None,
+    warn: Tell = lambda text: print(text, file=sys.stderr),
+) -> StudyResult:
+    """Goes on with a study where its journal ends, as if it had never been left.
+
+    Args:
+        store: where the study is kept.
+        name: of the study.
+        trials: how many there shall be in all; as many as before if None.
+        data: where the images are now; where they were if None.
+        force: go on although space, data or program changed; the study bears a mark of it.
+        work: how the study is run from now on.
+        progress: see `launch_study`.
+        tell: see `launch_study`.
+        warn: see `launch_study`.
+
+    Raises:
+        StudyError: if another process runs the study, if it is over, or if it would not go on as it began.
+        PneumoError: as `launch_study`.
+        KeyboardInterrupt: as `launch_study`.
+
+    Side effects:
+        As `launch_study`.
+    """
+    folder = store.existing().study(name)
+    with folder.hold():
+        drop_torn_line(folder.journal)
+        record = load_record(store, name)
+        wanted = trials or record.trials_wanted
+        _refuse_over(record, wanted)
+        settings = _recorded_settings(record.started, store, data, work or WorkSettings())
+        with _workers(settings.work, tell) as workers:
+            prepared = prepare(settings, tell)
+            prepared.data.check_cache()
+            changed = _changes(record.started, settings, prepared)
+            if changed and not force:
+                raise StudyError(
+                    f"study {name}: would not go on as it began:\n  " + "\n  ".join(changed) + "\n"
+                    "undo the changes or start a new study; --force accepts them and leaves a mark in the study."
+                )
+            run = _Run(settings, prepared, folder, workers, progress, tell, warn)
+            return run(record, StudyResumed(wanted, changed))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A study in its process, with all that works for it."""
+
+    settings: StudySettings
+    prepared: Preparation
+    folder: StudyFolder
+    workers: DaskExecutor | None
+    progress: Listener | None
+    tell: Tell
+    warn: Tell
+
+    def __call__(self, record: StudyRecord, first: StudyStarted | StudyResumed) -> StudyResult:
+        from tuning.executors import Executor, InlineExecutor
+        from tuning.figures import draw_plots
+        from tuning.projection import Projection, close_abandoned
+        from tuning.study import Study, StudyLimits
+        from tuning.study_files import write_study_files
+
+        work, space, data = self.settings.work, self.settings.space, self.prepared.data
+        tracker = self._tracker(record, new=isinstance(first, StudyStarted))
+        for name in close_abandoned(self.settings.store, tracker.uri):
+            self.tell(f"study {name}: its process died; its runs in MLflow are closed until it is resumed")
+        write_study_files(data, base_config(space).image_size, self.folder)
+        with stop_requests(self.tell) as stop:
+            executor: Executor
+            if self.workers is None:
+                data.expect(self.prepared.setup.expected)
+                executor = InlineExecutor(data, lambda: stop.requested)
+            else:
+                self.workers.open(self.prepared.setup)
+                executor = self.workers
+            limits = StudyLimits(math.inf if work.time_limit_s is None else work.time_limit_s, work.max_attempts)
+            study = Study(record, space, self.folder, executor, limits=limits, stop=stop)
+            draw = draw_plots if work.plots else None
+            projection = Projection(self.folder, tracker, announce=study.announce, warn=self.warn, draw=draw)
+            study.listeners += [projection.notice, *([self.progress] if self.progress else [])]
+            projection.start()
+            try:
+                return study.run(first)
+            finally:
+                stop.at_once = True
+                self._finish(projection)
+
+    def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
+        from tuning.tracking import Tracker, recorded_uri
+
+        uri = self.settings.work.tracking_uri if new else recorded_uri(record, self.settings.work.tracking_uri)
+        return Tracker(self.settings.store, self.folder, uri, self.settings.space.name, must_answer=new)
+
+    def _finish(self, projection: Projection) -> None:
+        name = self.folder.name
+        if projection.behind > _TOLD_BACKLOG:
+            self.tell("writing the last trials to MLflow; Ctrl-C leaves them to `tune sync`")
+        written = False
+        with contextlib.suppress(KeyboardInterrupt):
+            written = projection.finish(_PATIENCE_S)
+        if not written:
+            self.warn(f"MLflow lacks the last of study {name}; write it with: tune sync {name}")
 
 
 def _refuse_early(settings: StudySettings) -> None:
     """What can be refused before any image is read."""
     refuse_unsuited(settings.space)
+    if settings.pruning != "none" and settings.space.algorithm == "hyperband":
+        raise ConfigError("--pruning: Hyperband ends hopeless trials by itself; leave one of the two out.")
     if settings.name is not None:
         settings.store.refuse_taken(settings.name)
 
 
-def _load_data(settings: StudySettings) -> tuple[Dataset, Split]:
-    root = locate_data(settings.data, settings.store)
-    dataset = index_dataset(root, class_names=settings.class_names, skip_unreadable=settings.skip_unreadable)
-    return dataset, holdout(dataset.manifest)
+def _refuse_over(record: StudyRecord, wanted: int) -> None:
+    name, done = record.started.study, len(record.trials)
+    if wanted < done:
+        raise StudyError(f"study {name}: has {done} trials already, got --trials {wanted}; give more.")
+    over = record.ended is not None and record.ended.status == "finished" and wanted == record.trials_wanted
+    if over and all(trial.over for trial in record.trials.values()):
+        raise StudyError(f"study {name}: is finished, with {done} trials; to go on with it give more with --trials.")
 
 
-def _image_counts(split: Split) -> dict[str, int]:
-    return {"training": len(split.train), "validation": len(split.validation)}
+@contextlib.contextmanager
+def _workers(work: WorkSettings, tell: Tell, given: DaskExecutor | None = None) -> Iterator[DaskExecutor | None]:
+    """Worker processes, if any, on their way while the images are read."""
+    if given is None and work.workers:
+        from tuning.dask_executor import DaskExecutor
+
+        given = DaskExecutor(work.workers, work.trial_timeout_s, tell)
+    try:
+        yield given
+    finally:
+        if given is not None:
+            given.close()
 
 
-def _trial_data(
-    settings: StudySettings, dataset: Dataset, split: Split, tell: Callable[[str], None] = lambda text: None
-) -> TrialData:
-    """The images with their cache, all backbone weights read."""
-    from tuning.trial_data import TrialData
-
-    cache = ActivationStore(settings.cache_folder, tell, settings.cache_budget_bytes)
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
-    for config in _weight_sources(settings.space):
-        data.backbone_weights(config)
-    return data
-
-
-def _weight_sources(space: SearchSpace) -> list[TrialConfig]:
-    """A configuration for each kind of backbone weights that trials may ask for: a missing file is found beforehand."""
-    base = base_config(space)
-    searched = {p.name: list(p.values) for p in space.parameters if isinstance(p, ChoiceParameter)}
-    return [
-        dataclasses.replace(base, weights=str(source), weights_seed=int(seed))
-        for source in searched.get("weights", [base.weights])
-        for seed in searched.get("weights_seed", [base.weights_seed])
-    ]
+def _recorded_settings(started: StudyStarted, store: Store, data: str | None, work: WorkSettings) -> StudySettings:
+    """What the user asked for when the study began."""
+    return StudySettings(
+        space=SearchSpace.model_validate(started.definition),
+        data=data or started.data_root,
+        store=store,
+        name=started.study,
+        class_names=(started.class_names[0], started.class_names[1]),
+        skip_unreadable=started.skip_unreadable,
+        threads=started.threads,
+        pruning=started.pruning,
+        space_source=started.space_source,
+        overrides=started.overrides,
+        work=work,
+    )
 
 
-def _started(settings: StudySettings, dataset: Dataset, split: Split, name: str, tracking_uri: str) -> StudyStarted:
+def _changes(before: StudyStarted, settings: StudySettings, prepared: Preparation) -> list[str]:
+    """What would make the study go on otherwise than it began; the space as its file is now."""
     space = settings.space
+    source = settings.space_source
+    if source in builtin_spaces() or Path(source).is_file():
+        now = open_space(source, settings.overrides)
+        space = now.replace(trials=space.trials, algorithm=space.algorithm, seed=space.seed)
+    return differences(before, _started(dataclasses.replace(settings, space=space), prepared, before.study))
+
+
+def _started(settings: StudySettings, prepared: Preparation, name: str) -> StudyStarted:
+    from tuning.tracking import absolute_uri, embedded_uri, redacted
+
+    space, uri = settings.space, settings.work.tracking_uri
     return StudyStarted(
         study=name,
         space=space.name,
@@ -208,13 +298,19 @@ def _started(settings: StudySettings, dataset: Dataset, split: Split, name: str,
         seed=space.seed,
         parameters=[parameter.name for parameter in space.parameters],
         data=settings.data,
-        data_root=str(dataset.root),
-        data_digest=dataset.digest,
-        split_digest=split.digest,
-        class_names=list(dataset.class_names),
-        images=_image_counts(split),
+        data_root=str(prepared.dataset.root),
+        data_digest=prepared.dataset.digest,
+        split_digest=prepared.split.digest,
+        class_names=list(prepared.dataset.class_names),
+        images=prepared.image_counts,
         commit=git_commit(),
         versions=package_versions(),
         threads=threads_in_use(),
-        tracking_uri=tracking_uri,
+        tracking_uri=redacted(absolute_uri(uri) if uri else embedded_uri(settings.store)),
+        study_id=uuid.uuid4().hex,
+        space_source=settings.space_source,
+        overrides=dict(settings.overrides),
+        skip_unreadable=settings.skip_unreadable,
+        pruning=settings.pruning,
+        code=code_digests(),
     )

@@ -7,7 +7,17 @@ import contextlib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, TrialCompleted, TrialFailed, TrialStarted
+from tuning.events import (
+    AttemptFailed,
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    StudyEnded,
+    StudyResumed,
+    StudyStarted,
+    TrialCompleted,
+    TrialFailed,
+)
 from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
 
@@ -30,7 +40,8 @@ class ProgressView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars: Progress | None = None
-        self._study = self._trial = TaskID(0)
+        self._study = TaskID(0)
+        self._trials: dict[str, TaskID] = {}
 
     def __call__(self, event: Event, record: StudyRecord) -> None:
         """Shows one event; a display that is gone (a closed pipe or terminal) never stops the study."""
@@ -40,9 +51,13 @@ class ProgressView:
     def _show(self, event: Event, record: StudyRecord) -> None:
         match event:
             case StudyStarted():
-                self._start(event)
-            case TrialStarted():
-                self._start_trial(event)
+                self._start(record, f"{event.trials} trials")
+            case StudyResumed():
+                self._start(record, f"goes on at {_done(record)} of {event.trials} trials")
+            case AttemptStarted():
+                self._start_trial(record.trials[event.trial])
+            case AttemptFailed():
+                self._say(f"{event.trial}  attempt {event.attempt} lost: {event.reason}")
             case EpochEnded():
                 self._advance(event, record)
             case TrialCompleted():
@@ -52,56 +67,66 @@ class ProgressView:
             case StudyEnded():
                 self._stop(event, record)
 
-    def _start(self, event: StudyStarted) -> None:
-        images = event.images
+    def _start(self, record: StudyRecord, what: str) -> None:
+        started, images = record.started, record.started.images
         self._say(
-            f"study {event.study}: {event.trials} trials by {event.algorithm} over "
-            f"{', '.join(event.parameters) or 'one configuration'}; "
+            f"study {started.study}: {what} by {started.algorithm} over "
+            f"{', '.join(started.parameters) or 'one configuration'}; "
             f"{images['training']} training and {images['validation']} validation images"
         )
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console, transient=True)
             self._bars.columns += (TextColumn("left"), TimeRemainingColumn())
-            self._study = self._bars.add_task("trials", total=event.trials, note="")
-            self._trial = self._bars.add_task("epochs", total=1, note="")
+            self._trials = {}
+            self._study = self._bars.add_task("trials", total=record.trials_wanted, completed=_done(record), note="")
             self._bars.start()
 
-    def _start_trial(self, event: TrialStarted) -> None:
-        if self._bars:
-            epochs = event.config["stop_after"] or event.config["epochs"]
-            self._bars.reset(self._trial, total=epochs, note=f"{event.trial} {_values(event.params)}")
+    def _start_trial(self, trial: TrialRecord) -> None:
+        if self._bars and trial.trial not in self._trials:
+            note = f"{trial.trial} {_values(trial.params)}"
+            self._trials[trial.trial] = self._bars.add_task("epochs", total=_epochs(trial), note=note)
 
     def _advance(self, event: EpochEnded, record: StudyRecord) -> None:
-        if self._bars:
-            config = record.trials[event.trial].config
-            part = (event.epoch + 1) / (config["stop_after"] or config["epochs"])
-            self._bars.update(self._trial, completed=event.epoch + 1)
-            self._bars.update(self._study, completed=len(record.trials) - 1 + part)
+        if self._bars and event.trial in self._trials:
+            self._bars.update(self._trials[event.trial], completed=event.epoch + 1)
+            parts = (record.trials[trial].epochs / _epochs(record.trials[trial]) for trial in self._trials)
+            self._bars.update(self._study, completed=_done(record) + sum(parts))
 
     def _finish_trial(self, trial: TrialRecord, outcome: str, record: StudyRecord) -> None:
         self._say(f"{trial.trial}  {outcome}  {trial.duration_s:.1f} s  {_values(trial.params)}")
         if self._bars:
+            if trial.trial in self._trials:
+                self._bars.remove_task(self._trials.pop(trial.trial))
             best = record.best()
             note = f"best {best.score:.4f} ({best.trial})" if best else ""
-            self._bars.update(self._study, completed=len(record.trials), note=note)
+            self._bars.update(self._study, completed=_done(record), note=note)
 
     def _score_text(self, record: StudyRecord, trial: str) -> str:
         best = record.best()
         star = " *" if best and best.trial == trial else "  "
-        return f"{record.started.objective} {record.trials[trial].score:.4f}{star}"
+        pruned = " pruned" if record.trials[trial].status == "pruned" else ""
+        return f"{record.started.objective} {record.trials[trial].score:.4f}{star}{pruned}"
 
     def _stop(self, event: StudyEnded, record: StudyRecord) -> None:
         if self._bars:
             self._bars.stop()
-        study, counts = record.started.study, f"{record.count('completed')} completed, {record.count('failed')} failed"
+        study, counts = record.started.study, ", ".join(f"{n} {status}" for status, n in record.counts().items())
         reason = f" ({event.reason})" if event.reason else ""
         self._say(f"study {study}: {event.status}{reason} after {event.wall_s:.1f} s, {counts}")
-        if event.status == "interrupted" and record.best():
-            self._say(f"what is finished is kept: tune leaderboard {study}")
+        if event.status != "finished":
+            self._say(f"nothing is lost; go on with: tune resume {study}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _done(record: StudyRecord) -> int:
+    return sum(trial.over for trial in record.trials.values())
+
+
+def _epochs(trial: TrialRecord) -> int:
+    return int(trial.config["stop_after"] or trial.config["epochs"])
 
 
 def _values(params: dict[str, object]) -> str:

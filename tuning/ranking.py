@@ -94,8 +94,9 @@ def _parameter_names(record: StudyRecord) -> list[str]:
 
 
 def _score_cells(trial: TrialRecord, metrics: list[str]) -> list[str]:
-    if trial.status == "completed":
-        return [f"{trial.metrics[name]:.4f}" for name in metrics]
+    if trial.score is not None:
+        mark = " pruned" if trial.status == "pruned" else ""
+        return [f"{trial.metrics[name]:.4f}{mark if name == metrics[0] else ''}" for name in metrics]
     return [trial.status, *[""] * (len(metrics) - 1)]
 
 
@@ -127,7 +128,7 @@ def _study_row(store: Store, name: str) -> dict[str, Any]:
     return {
         "study": name,
         "space": record.started.space,
-        "status": record.ended.status if record.ended else "not ended",
+        "status": record.ended.status if record.ended else "running" if store.study(name).is_held() else "killed",
         "completed": record.count("completed"),
         "failed": record.count("failed"),
         "objective": record.started.objective,

@@ -9,17 +9,20 @@ from typing import Any, Literal
 
 from pneumo_core.errors import StoreError
 from tuning.events import (
+    AttemptFailed,
+    AttemptStarted,
     EpochEnded,
     Event,
     RunLinked,
     StudyEnded,
+    StudyResumed,
     StudyStarted,
     TrialCompleted,
     TrialFailed,
     TrialStarted,
 )
 
-TrialStatus = Literal["running", "completed", "failed", "interrupted"]
+TrialStatus = Literal["running", "completed", "pruned", "failed", "interrupted"]
 
 
 @dataclasses.dataclass
@@ -29,7 +32,13 @@ class TrialRecord:
     Attributes:
         params: values of the searched parameters; None for one whose condition did not hold.
         metrics: final ones, `val_roc_auc` and the like; empty before the end.
-        epochs: how many were trained so far.
+        epochs: how many were trained so far, those of the parent included.
+        parent: trial whose training this one continues; empty for none.
+        first_epoch: epochs that the parent has trained.
+        prune_above: see `TrialStarted`.
+        epoch_losses: validation loss of each epoch so far, by epochs trained.
+        attempts: how many were started.
+        lost_attempts: how many of them were lost with their process.
     """
 
     trial: str
@@ -47,6 +56,17 @@ class TrialRecord:
     run_id: str | None = None
     duration_s: float | None = None
     reason: str | None = None
+    parent: str = ""
+    first_epoch: int = 0
+    prune_above: dict[str, float] = dataclasses.field(default_factory=dict)
+    epoch_losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    attempts: int = 0
+    lost_attempts: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the trial has its result, good or bad."""
+        return self.status in ("completed", "pruned", "failed")
 
 
 @dataclasses.dataclass
@@ -58,23 +78,30 @@ class StudyRecord:
         trials: by id, in the order of their start.
         run_id: of the study's own MLflow run.
         ended: how it ended; None while it runs, or if its process was killed.
+        trials_wanted: how many trials are asked for, after resumes.
+        forced: what had changed when the study was resumed, and was accepted.
     """
 
     started: StudyStarted
     trials: dict[str, TrialRecord] = dataclasses.field(default_factory=dict)
     run_id: str | None = None
     ended: StudyEnded | None = None
+    trials_wanted: int = 0
+    forced: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.trials_wanted = self.trials_wanted or self.started.trials
 
     def ranked(self) -> list[TrialRecord]:
-        """Returns all trials, best score first, those without a score at the end.
+        """Returns all trials, best score first, then pruned ones, then those without a score.
 
         Of equals the one that was trained longer comes first (a later rung of Hyperband), then the earlier one.
         """
         sign = -1 if self.started.direction == "max" else 1
 
-        def key(trial: TrialRecord) -> tuple[float, int, int]:
+        def key(trial: TrialRecord) -> tuple[bool, float, int, int]:
             score = math.inf if trial.score is None else sign * trial.score
-            return (score, -trial.config.get("stop_after", 0), trial.number)
+            return (trial.status != "completed", score, -trial.config.get("stop_after", 0), trial.number)
 
         return sorted(self.trials.values(), key=key)
 
@@ -86,6 +113,11 @@ class StudyRecord:
         """Returns how many trials have the status."""
         return sum(trial.status == status for trial in self.trials.values())
 
+    def counts(self) -> dict[str, int]:
+        """Returns how many trials completed, failed and, if any, were pruned."""
+        counts = {"completed": self.count("completed"), "failed": self.count("failed")}
+        return counts | ({"pruned": self.count("pruned")} if self.count("pruned") else {})
+
     def apply(self, event: Event) -> None:
         """Takes in one event.
 
@@ -94,13 +126,19 @@ class StudyRecord:
         """
         match event:
             case TrialStarted():
-                self.trials[event.trial] = TrialRecord(event.trial, event.number, event.params, event.config)
+                self._start(event)
+            case AttemptStarted():
+                self.trials[event.trial].attempts = event.attempt
+            case AttemptFailed():
+                self.trials[event.trial].lost_attempts += 1
             case RunLinked(trial=""):
                 self.run_id = event.run_id
             case RunLinked():
                 self.trials[event.trial].run_id = event.run_id
             case EpochEnded():
-                self.trials[event.trial].epochs = event.epoch + 1
+                trial = self.trials[event.trial]
+                trial.epochs = event.epoch + 1
+                trial.epoch_losses[trial.epochs] = event.metrics.get("val_loss", math.nan)
             case TrialCompleted():
                 self._complete(event)
             case TrialFailed():
@@ -108,12 +146,21 @@ class StudyRecord:
                 trial.status, trial.reason, trial.duration_s = "failed", event.reason, event.duration_s
             case StudyEnded():
                 self._end(event)
+            case StudyResumed():
+                self._resume(event)
             case StudyStarted():
                 raise StoreError(f"study {event.study}: its journal begins twice; restore the file from a copy.")
 
+    def _start(self, event: TrialStarted) -> None:
+        trial = TrialRecord(event.trial, event.number, event.params, event.config)
+        trial.parent, trial.first_epoch, trial.prune_above = event.parent, event.first_epoch, event.prune_above
+        trial.epochs = event.first_epoch
+        self.trials[event.trial] = trial
+
     def _complete(self, event: TrialCompleted) -> None:
         trial = self.trials[event.trial]
-        trial.status, trial.score, trial.metrics = "completed", event.score, event.metrics
+        trial.status = "pruned" if event.pruned else "completed"
+        trial.score, trial.metrics = event.score, event.metrics
         trial.best_epoch, trial.weights_digest = event.best_epoch, event.weights_digest
         trial.activations_digest, trial.variant_digests = event.activations_digest, event.variant_digests
         trial.duration_s = event.duration_s
@@ -123,6 +170,13 @@ class StudyRecord:
         for trial in self.trials.values():
             if trial.status == "running":
                 trial.status = "interrupted"
+
+    def _resume(self, event: StudyResumed) -> None:
+        self.ended, self.trials_wanted = None, event.trials
+        self.forced += event.forced
+        for trial in self.trials.values():
+            if trial.status == "interrupted":
+                trial.status = "running"
 
 
 def replay(events: Iterable[Event]) -> StudyRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pneumo_core.config import TrialConfig
 from search_spaces import SearchSpace
-from tuning.oracles import SearchOracle
+from tuning.oracles import NoSuggestion, SearchOracle
 from tuning.spaces import base_config
 
 FORESEEN_TRIALS = 10
@@ -27,9 +27,13 @@ def foreseen(space: SearchSpace, trials: int = FORESEEN_TRIALS) -> list[TrialCon
         trials: how many to return at most; fewer if the study has fewer.
     """
     base = base_config(space)
-    oracle = SearchOracle(space, space.trials, base.epochs)
+    oracle = SearchOracle(space, base.epochs)
     configs: list[TrialConfig] = []
-    while len(configs) < trials and (suggestion := oracle.ask()) is not None:
+    for number in range(1, min(trials, space.trials) + 1):
+        trial = f"t{number:04d}"
+        suggestion = oracle.ask(trial)
+        if isinstance(suggestion, NoSuggestion):
+            break
         configs.append(suggestion.config(base))
-        oracle.tell(suggestion, 0.5)
+        oracle.tell(trial, 0.5)
     return configs

@@ -1,33 +1,54 @@
-"""SIGTERM and SIGHUP taken as Ctrl-C, so that what is stopped from outside also cleans up."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks a study to stop when it can go on from there, the second stops it."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
+@dataclasses.dataclass
+class StopRequest:
+    """Whether somebody asked for an end.
+
+    Attributes:
+        requested: by a signal.
+        at_once: whether the next signal shall raise KeyboardInterrupt even if it is the first.
+    """
+
+    requested: bool = False
+    at_once: bool = False
+
+
 @contextlib.contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """Makes SIGTERM, and SIGHUP of a terminal that closes, raise KeyboardInterrupt in the block.
+def stop_requests(tell: Callable[[str], None] = lambda text: None) -> Iterator[StopRequest]:
+    """Takes signals in the block: the first is noted in the request, a second raises KeyboardInterrupt.
 
     Only in the main thread, where alone Python allows it. A SIGHUP that is ignored (`nohup`) stays ignored.
+
+    Args:
+        tell: takes the sentence that says what happens now.
     """
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield request
         return
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def take(signum: int, frame: FrameType | None) -> None:
+        if request.requested or request.at_once:
+            raise KeyboardInterrupt
+        request.requested = True
+        tell("stopping when the epoch is over and saved; again to stop at once")
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, interrupt)
+            signal.signal(number, take)
     try:
-        yield
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

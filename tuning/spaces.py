@@ -49,6 +49,11 @@ def open_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     return _located(space.with_fixed(overrides) if overrides else space)
 
 
+def space_source(name_or_path: str) -> str:
+    """Returns what a space was opened from, so that it can be found again from every working directory."""
+    return name_or_path if name_or_path in builtin_spaces() else str(find_space(name_or_path).resolve())
+
+
 def _located(space: SearchSpace) -> SearchSpace:
     """A weights file is recorded by its absolute path, so that it is found from every working directory."""
     weights = space.fixed.get("weights")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import itertools
+import os
+import platform
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pneumo_core.errors import StoreError, StudyError
 from tuning.journal import begun_at
@@ -73,7 +78,7 @@ class Store:
             StudyError: if there is none of that name; the message lists those there are.
         """
         folder = StudyFolder(self.studies / checked_study_name(name))
-        if not folder.journal.is_file():
+        if not folder.has_begun():
             known = ", ".join(self.study_names()) or "none yet"
             raise StudyError(f"study {name}: not found in {self.root}; studies there: {known}.")
         return folder
@@ -108,7 +113,7 @@ class Store:
                 with contextlib.suppress(FileExistsError):
                     return self._claim(name or f"{space}-{number}")
                 if name is not None:
-                    self.refuse_taken(name)
+                    return self._reclaim(name)
         except OSError as error:
             raise StoreError(f"store {self.root}: no study can be made in it ({error}).") from error
         raise AssertionError("numbers never end")
@@ -119,10 +124,11 @@ class Store:
         Raises:
             StudyError: if the name is taken or not one.
         """
-        if (self.studies / checked_study_name(name)).exists():
+        folder = StudyFolder(self.studies / checked_study_name(name))
+        if folder.has_begun() or folder.is_held():
             raise StudyError(
-                f"study {name}: already exists in {self.root}; choose another name with --study, "
-                "or leave --study out to have one chosen."
+                f"study {name}: already exists in {self.root}; go on with it by `tune resume {name}`, choose another "
+                "name with --study, or leave --study out to have one chosen."
             )
 
     def check_writable(self) -> None:
@@ -148,6 +154,13 @@ class Store:
         folder.root.mkdir()
         return folder
 
+    def _reclaim(self, name: str) -> StudyFolder:
+        """The folder of a study whose process died before it began; any other is taken."""
+        self.refuse_taken(name)
+        folder = StudyFolder(self.studies / name)
+        folder.journal.unlink(missing_ok=True)
+        return folder
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyFolder:
@@ -165,6 +178,63 @@ class StudyFolder:
         """The study's append-only record."""
         return self.root / "journal.jsonl"
 
+    def has_begun(self) -> bool:
+        """Returns whether the journal has its first line."""
+        try:
+            with self.journal.open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
+
+    @property
+    def checkpoints(self) -> Path:
+        """States of trainings that are not over."""
+        return self.root / "checkpoints"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the study, whose name it holds."""
+        return self.root / "lock"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keeps every other process from running the study.
+
+        The lock goes with the process, however that ends.
+
+        Raises:
+            StudyError: if another process runs the study; names it.
+            StoreError: if the folder cannot be written.
+
+        Side effects:
+            Writes the lock file.
+        """
+        try:
+            file = self.lock.open("a+")
+        except OSError as error:
+            raise StoreError(
+                f"study {self.name}: cannot be locked in {self.root} ({error.strerror or error})."
+            ) from error
+        with file:
+            if not _locked(file):
+                file.seek(0)
+                raise StudyError(
+                    f"study {self.name}: is being run by {file.read().strip() or 'another process'}; wait for its end "
+                    "or stop it."
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
+
+    def is_held(self) -> bool:
+        """Returns whether a process runs the study."""
+        try:
+            with self.lock.open() as file:
+                return not _locked(file)
+        except OSError:
+            return False
+
     def staging(self, trial: str) -> Path:
         """Files of a finished trial on their way to MLflow."""
         return self.root / "staging" / trial
@@ -175,8 +245,16 @@ class StudyFolder:
         Side effects:
             Removes the folder unless it holds a journal.
         """
-        if not self.journal.exists():
+        if not self.has_begun():
             shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def checked_study_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""One search, from space to winner: ask the oracle, run the trial, record what happened, tell the oracle."""
+"""One search, from space to winner: ask the oracle, have the trial made, record what happened, tell the oracle."""
 
 from __future__ import annotations
 
@@ -8,23 +8,39 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from pneumo_core import plots
 from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError
-from pneumo_core.images import read_images
 from search_spaces import SearchSpace
-from tuning.background import Listener
-from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, StudyStatus, TrialCompleted, TrialFailed
-from tuning.events import TrialStarted as TrialStartedEvent
-from tuning.journal import Journal
-from tuning.oracles import SearchOracle, Suggestion
-from tuning.record import StudyRecord
-from tuning.rehearsal import foreseen
+from tuning.attempt import Job
+from tuning.checkpoints import Checkpoints
+from tuning.events import (
+    AttemptFailed,
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    StudyEnded,
+    StudyResumed,
+    StudyStarted,
+    StudyStatus,
+    TrialCompleted,
+    TrialFailed,
+    TrialStarted,
+)
+from tuning.executors import EpochReport, Executor, Finished, Left, Lost, Message, Raised
+from tuning.journal import Journal, read_journal
+from tuning.oracles import NoSuggestion, SearchOracle, Suggestion
+from tuning.pruning import pruning_thresholds
+from tuning.record import StudyRecord, TrialRecord
+from tuning.signals import StopRequest
 from tuning.spaces import base_config
 from tuning.store import StudyFolder
-from tuning.trial import TrialResult, execute_trial, write_trial_files
-from tuning.trial_data import TrialData
+from tuning.trial import TrialResult, write_trial_files
+
+Listener = Callable[[Event, StudyRecord], None]
+"""Is told every event, with the record that the event is already part of."""
+
+_POLL_S = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +60,36 @@ class StudyResult:
             "objective": started.objective,
             "direction": started.direction,
             "best": winner,
-            "trials": {"completed": self.record.count("completed"), "failed": self.record.count("failed")},
+            "trials": self.record.counts(),
             "wall_s": round(self.wall_s, 3),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyLimits:
+    """When a study gives up.
+
+    Attributes:
+        time_s: no trial is started after this many seconds.
+        attempts: a trial whose attempts were lost this many times has failed.
+    """
+
+    time_s: float = math.inf
+    attempts: int = 2
 
 
 class Study:
     """A search in progress. Every event is on disk before a listener hears of it.
 
     Args:
-        started: all that was decided beforehand; becomes the first event.
+        record: all that was decided beforehand, and what happened already if the study is taken up again.
         space: what is searched.
-        data: the images.
-        folder: of the study, claimed and empty.
-        time_limit_s: no trial is started after this many seconds; None for no limit.
+        folder: of the study, held by this process.
+        executor: makes the attempts.
+        limits: when to give up.
+        stop: asked between events whether the user wants to stop.
         clock: monotonic, in seconds.
+        wall_clock: in seconds since 1970, for the journal.
 
     Attributes:
         record: what happened so far.
@@ -67,21 +98,28 @@ class Study:
 
     def __init__(
         self,
-        started: StudyStarted,
+        record: StudyRecord,
         space: SearchSpace,
-        data: TrialData,
         folder: StudyFolder,
+        executor: Executor,
         *,
-        time_limit_s: float | None = None,
+        limits: StudyLimits | None = None,
+        stop: StopRequest | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.record = StudyRecord(started)
+        self.record = record
         self.listeners: list[Listener] = []
-        self._space, self._data, self._folder = space, data, folder
-        self._limit_s, self._clock = math.inf if time_limit_s is None else time_limit_s, clock
+        self._space, self._folder, self._executor = space, folder, executor
+        self._limits, self._stop, self._clock = limits or StudyLimits(), stop or StopRequest(), clock
         self._base = base_config(space)
-        self._journal = Journal(folder.journal)
-        self._announcing = threading.RLock()  # listeners in the background announce what they did
+        self._checkpoints = Checkpoints(folder.checkpoints)
+        self._journal = Journal(folder.journal, wall_clock)
+        self._announcing = threading.RLock()  # the projection announces runs from a thread of its own
+        self._running: dict[str, float] = {}
+        self._waiting: list[str] = []
+        self._oracle = SearchOracle(space, self._base.epochs)
+        self._exhausted = False
 
     def announce(self, event: Event) -> None:
         """Records an event and tells the listeners.
@@ -96,19 +134,20 @@ class Study:
             for listener in self.listeners:
                 listener(event, self.record)
 
-    def run(self) -> StudyResult:
-        """Runs the whole search.
+    def run(self, first: StudyStarted | StudyResumed) -> StudyResult:
+        """Runs the search to its end.
+
+        Args:
+            first: what is recorded first: that the study starts, or that it goes on.
 
         Raises:
             PneumoError: if something failed that every further trial would meet.
-            KeyboardInterrupt: if the user interrupts; the study is closed first.
+            KeyboardInterrupt: if the user interrupts; trials are left at a state they can be taken up from.
         """
-        begun = self._clock()
-        status: StudyStatus = "failed"
-        reason = ""
+        begun, status, reason = self._clock(), "failed", ""
         try:
-            self.announce(self.record.started)
-            self._write_study_files()
+            self.announce(first)
+            self._take_up()
             reason = self._search(begun)
             if self.record.best():
                 status = "finished"
@@ -121,57 +160,142 @@ class Study:
             reason = f"{type(error).__name__}: {error}"
             raise
         finally:
-            self.announce(StudyEnded(status, reason, self._clock() - begun))
+            self._executor.close()
+            self.announce(StudyEnded(cast(StudyStatus, status), reason, self._clock() - begun))
         return StudyResult(self.record, self._clock() - begun)
 
+    def _take_up(self) -> None:
+        """Brings the oracle to where the journal ends, and lists the trials that were caught in the middle."""
+        for event in self._history():
+            if isinstance(event, TrialStarted):
+                values = {name: value for name, value in event.params.items() if value is not None}
+                self._oracle.restore(
+                    event.trial, {p.name: values[p.name] for p in self._space.parameters if p.name in values}
+                )
+            else:
+                self._oracle.tell(event.trial, event.score if isinstance(event, TrialCompleted) else None)
+        self._waiting = [trial.trial for trial in self.record.trials.values() if not trial.over]
+        self._discard_checkpoints()
+
+    def _history(self) -> list[TrialStarted | TrialCompleted | TrialFailed]:
+        if not self.record.trials:
+            return []
+        kinds = (TrialStarted, TrialCompleted, TrialFailed)
+        return [event for event in read_journal(self._folder.journal) if isinstance(event, kinds)]
+
     def _search(self, begun: float) -> str:
-        """Asks and runs until there is an end; returns why it came before the last trial, if it did."""
-        oracle = SearchOracle(self._space, self._space.trials, self._base.epochs)
-        self._data.expect(foreseen(self._space))
-        while self._clock() - begun < self._limit_s:
-            suggestion = oracle.ask()
-            if suggestion is None:
-                tried_all = len(self.record.trials) < self._space.trials
-                return "every configuration was tried" if tried_all else ""
-            oracle.tell(suggestion, self._run_trial(suggestion))
-        return "time limit reached"
+        """Asks and waits until there is an end; returns why it came before the last trial, if it did."""
+        while True:
+            in_time = self._clock() - begun < self._limits.time_s
+            if self._stop.requested:
+                self._executor.leave()
+            elif in_time:
+                self._fill()
+            if not self._running:
+                break
+            self._executor.wait(self._hear, _POLL_S)
+        if self._stop.requested:
+            raise KeyboardInterrupt
+        if self._exhausted:
+            return "every configuration was tried"
+        return "" if in_time else "time limit reached"
 
-    def _run_trial(self, suggestion: Suggestion) -> float | None:
-        """Runs one trial and returns its score, or None if it failed on its own account."""
+    def _fill(self) -> None:
+        """Hands out attempts while there is room: trials that were caught in the middle first, then new ones."""
+        while self._executor.room:
+            trial = self._waiting.pop(0) if self._waiting else self._next_trial()
+            if trial is None:
+                return
+            self._start_attempt(self.record.trials[trial])
+
+    def _next_trial(self) -> str | None:
         number = len(self.record.trials) + 1
-        trial, begun = f"t{number:04d}", self._clock()
-        config = suggestion.config(self._base)
-        self.announce(TrialStartedEvent(trial, number, self._params(suggestion), config.to_mapping()))
-
-        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-            self.announce(EpochEnded(trial, epoch, metrics))
-
-        try:
-            result = execute_trial(config, self._data, on_epoch)
-            score = self._score(result)
-        except (DivergedError, OutOfMemoryError) as error:
-            self.announce(TrialFailed(trial, str(error), self._clock() - begun))
+        if number > self.record.trials_wanted:
             return None
-        self._complete(trial, result, score, begun)
-        return score
+        trial = f"t{number:04d}"
+        suggestion = self._oracle.ask(trial)
+        if isinstance(suggestion, NoSuggestion):
+            self._exhausted = suggestion is NoSuggestion.EXHAUSTED
+            return None
+        config = suggestion.config(self._base)
+        finished = [other.epoch_losses for other in self.record.trials.values() if other.score is not None]
+        thresholds = pruning_thresholds(self.record.started.pruning, finished, config.epochs_to_run)
+        self.announce(
+            TrialStarted(
+                trial,
+                number,
+                self._params(suggestion),
+                config.to_mapping(),
+                suggestion.parent,
+                suggestion.first_epoch,
+                {str(epochs): loss for epochs, loss in thresholds.items()},
+            )
+        )
+        return trial
 
     def _params(self, suggestion: Suggestion) -> dict[str, Any]:
         """Every searched parameter, so that all trials have the same keys; None where a condition does not hold."""
         params = {name: suggestion.values.get(name) for name in self.record.started.parameters}
         return params | ({"stop_after": suggestion.stop_after} if suggestion.stop_after else {})
 
-    def _score(self, result: TrialResult) -> float:
+    def _start_attempt(self, trial: TrialRecord) -> None:
+        self.announce(AttemptStarted(trial.trial, trial.attempts + 1))
+        self._running[trial.trial] = self._clock()
+        self._executor.submit(
+            Job(
+                trial=trial.trial,
+                attempt=trial.attempts,
+                config=trial.config,
+                checkpoints=self._checkpoints.folder,
+                parent=trial.parent,
+                prune_above=trial.prune_above,
+                keep_state=trial.trial in self._oracle.in_use(),
+            )
+        )
+
+    def _hear(self, message: Message) -> None:
+        """Takes in a message; one of an attempt that was given up is stale."""
+        trial = self.record.trials[message.trial]
+        if message.trial not in self._running or message.attempt != trial.attempts:
+            return
+        if isinstance(message, EpochReport):
+            self._note_epoch(trial, message.epoch, message.metrics)
+            return
+        begun = self._running.pop(message.trial)
+        match message:
+            case Finished():
+                self._finish(trial, message.result, begun)
+            case Raised():
+                if not isinstance(message.error, DivergedError | OutOfMemoryError):
+                    raise message.error
+                self._fail(trial, str(message.error), begun)
+            case Lost():
+                self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason))
+                if trial.lost_attempts >= self._limits.attempts:
+                    self._fail(trial, f"lost {trial.lost_attempts} times, at last because {message.reason}", begun)
+                else:
+                    self._waiting.append(trial.trial)
+            case Left():
+                pass
+
+    def _note_epoch(self, trial: TrialRecord, epoch: int, metrics: dict[str, float]) -> None:
+        """Epochs are recorded once and in order; those repeated after a checkpoint are the same to the last digit."""
+        if epoch == trial.epochs:
+            self.announce(EpochEnded(trial.trial, epoch, metrics))
+
+    def _finish(self, trial: TrialRecord, result: TrialResult, begun: float) -> None:
+        for epoch, metrics in enumerate(result.history):
+            self._note_epoch(trial, epoch, metrics)
         score = result.metrics[self._space.objective]
         if not math.isfinite(score):
-            raise DivergedError(f"{self._space.objective} is undefined: no validation image was called that class")
-        return score
-
-    def _complete(self, trial: str, result: TrialResult, score: float, begun: float) -> None:
+            reason = f"{self._space.objective} is undefined: no validation image was called that class"
+            self._fail(trial, reason, begun)
+            return
         with self._writing():
-            write_trial_files(result, self._folder.staging(trial))
+            write_trial_files(result, self._folder.staging(trial.trial))
         self.announce(
             TrialCompleted(
-                trial=trial,
+                trial=trial.trial,
                 score=score,
                 metrics=result.metrics,
                 best_epoch=result.best_epoch,
@@ -179,21 +303,23 @@ class Study:
                 activations_digest=result.activations_digest,
                 variant_digests=list(result.variant_digests),
                 duration_s=self._clock() - begun,
+                pruned=result.pruned,
             )
         )
+        self._tell(trial, score)
 
-    def _write_study_files(self) -> None:
-        """A look at the images, and who is in training and validation: once for the study, for its MLflow run."""
-        folder = self._folder.staging("study")
-        chosen = self._data.training.iloc[plots.sample_rows(self._data.training)]
-        pixels = read_images(self._data.root, chosen["path"].tolist(), self._base.image_size)
-        samples = plots.plot_samples(pixels, chosen, self._data.class_names)
-        columns = ["path", "group", "subtype", "label"]
-        with self._writing():
-            folder.mkdir(parents=True)
-            plots.save(samples, folder / "samples.png")
-            self._data.training[columns].to_csv(folder / "split_training.csv", index=False)
-            self._data.validation[columns].to_csv(folder / "split_validation.csv", index=False)
+    def _fail(self, trial: TrialRecord, reason: str, begun: float) -> None:
+        self.announce(TrialFailed(trial.trial, reason, self._clock() - begun))
+        self._tell(trial, None)
+
+    def _tell(self, trial: TrialRecord, score: float | None) -> None:
+        self._oracle.tell(trial.trial, score)
+        self._discard_checkpoints()
+
+    def _discard_checkpoints(self) -> None:
+        """Removes what neither a trial nor a later rung can go on from."""
+        open_trials = {trial.trial for trial in self.record.trials.values() if not trial.over}
+        self._checkpoints.discard_all_but(open_trials | self._oracle.in_use())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -1,13 +1,21 @@
-"""Tree-structured Parzen estimator by Optuna, in the words of our search spaces. The only module that knows Optuna."""
+"""Tree-structured Parzen estimator by Optuna, in the words of our search spaces. The only module that knows Optuna.
+
+Proposes what `optuna.samplers.TPESampler` does, and a test compares the two. The sampler itself is not used: it goes
+over all of its trial objects again for every draw (70 ms after 2,000 trials, against 10), and what it has noted about
+running trials cannot be rebuilt from their values. Its densities are used, on arrays.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
+from optuna.samplers._tpe.sampler import default_gamma, default_weights
 
 from pneumo_core.seeds import derive
 from search_spaces import ChoiceParameter, FloatParameter, Parameter, SearchSpace
@@ -15,83 +23,156 @@ from search_spaces import ChoiceParameter, FloatParameter, Parameter, SearchSpac
 Values = dict[str, Any]
 
 _STARTUP_TRIALS = 10  # drawn at random before the estimator knows enough, known configurations included
+_CANDIDATES = 24  # Optuna's default
+_DENSITIES = _ParzenEstimatorParameters(
+    prior_weight=1.0, consider_magic_clip=True, consider_endpoints=False, weights=default_weights, multivariate=True
+)
 
 
 class TpeSuggester:
     """Draws configurations from what was told so far: multivariate, aware of conditions and of running trials.
 
-    Each draw is made by a fresh sampler whose seed follows from the space's seed and the draw's number, so it is a pure
-    function of (seed, number, history). Source: Bergstra et al. 2011; Falkner et al. 2018.
+    A draw is a pure function of (seed, number, history). Parameters that were always active together are drawn
+    together. A running trial counts among the bad ones, so that the next stays away from it (the "constant liar").
+    Source: Bergstra et al. 2011; Falkner et al. 2018.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        with _quiet():
-            self._study = optuna.create_study(direction="maximize" if space.direction == "max" else "minimize")
+        self._distributions = {parameter.name: _distribution(parameter) for parameter in space.parameters}
+        self._rows: list[list[float]] = []  # by trial, then parameter, as Optuna codes them; NaN: not active
+        self._scores: list[float] = []  # by trial, lower is better; NaN: running; infinite: failed
+        self._places: dict[str, int] = {}
 
-    def ask(self, number: int, known: Mapping[str, Any] | None = None) -> tuple[int, Values]:
-        """Draws a configuration, or takes note of a known one.
+    def begin(self, trial: str, values: Mapping[str, Any]) -> None:
+        """Takes note of a trial that is to run, with the values of all active parameters."""
+        self._places[trial] = len(self._rows)
+        self._rows.append(
+            [
+                self._distributions[p.name].to_internal_repr(_encode(p, values[p.name]))
+                if p.name in values
+                else math.nan
+                for p in self._space.parameters
+            ]
+        )
+        self._scores.append(math.nan)
+
+    def finish(self, trial: str, score: float | None) -> None:
+        """Takes note of a trial's score; None if there is none to learn from."""
+        sign = -1 if self._space.direction == "max" else 1
+        self._scores[self._places[trial]] = math.inf if score is None else sign * score
+
+    def propose(self, number: int) -> Values:
+        """Draws the values of all active parameters.
 
         Args:
-            number: of the trial it is for.
-            known: values that were decided elsewhere, of all active parameters.
-
-        Returns:
-            A ticket for `tell`, and the values of all active parameters.
+            number: of the trial it is for; other numbers get other draws.
         """
-        with _quiet():
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=derive(self._space.seed, "tpe", number),
-                n_startup_trials=_STARTUP_TRIALS,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
-            if known is not None:
-                codes = {p.name: _encode(p, known[p.name]) for p in self._space.parameters if p.name in known}
-                self._study.enqueue_trial(codes)
-            trial = self._study.ask()
-            values: Values = {}
-            for parameter in self._space.parameters:
-                if parameter.holds(values):
-                    values[parameter.name] = _suggest(trial, parameter)
-        return trial.number, values
-
-    def tell(self, ticket: int, score: float | None) -> None:
-        """Reports the score of a configuration; None if there is none to learn from."""
-        if score is None:
-            self._study.tell(ticket, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(ticket, score)
+        seed = derive(self._space.seed, "tpe", number)
+        draw = _Draw(np.array(self._rows), np.array(self._scores), self._distributions, seed)
+        together = draw.together()
+        values: Values = {}
+        for parameter in self._space.parameters:
+            if parameter.holds(values):
+                name = parameter.name
+                values[name] = _decode(parameter, together[name] if name in together else draw.alone(name))
+        return values
 
 
-def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+class _Draw:
+    """One draw.
+
+    Args:
+        rows: coded values, of shape (trials, parameters).
+        scores: of shape (trials,).
+        distributions: of the parameters.
+        seed: of the draw.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, scores: np.ndarray, distributions: Mapping[str, BaseDistribution], seed: int
+    ) -> None:
+        self._distributions, self._columns = distributions, {name: column for column, name in enumerate(distributions)}
+        completed = np.isfinite(scores)
+        self._completed = rows[completed]
+        best = np.flatnonzero(completed)[np.argsort(scores[completed], kind="stable")]
+        good = np.zeros(len(scores), dtype=bool)
+        good[best[: default_gamma(len(best))]] = True
+        self._good, self._bad = rows[good], rows[~good & ~np.isinf(scores)]
+        self._random = np.random.RandomState(seed)
+        self._at_random = optuna.samplers.RandomSampler(seed)
+
+    def together(self) -> dict[str, Any]:
+        """Returns values of all parameters that were active in a completed trial, whether they now are or not."""
+        if self._is_early:
+            return {}
+        found: dict[str, Any] = {}
+        for names in self._groups():
+            several = sorted(name for name in names if not self._distributions[name].single())
+            found |= self._sample(several) if several else {}
+        return found
+
+    def alone(self, name: str) -> Any:
+        """Returns a value of one parameter."""
+        distribution = self._distributions[name]
+        if distribution.single():
+            return distribution.to_external_repr(_only_code(distribution))
+        if self._is_early:
+            return self._at_random.sample_independent(None, None, name, distribution)  # type: ignore[arg-type]
+        return self._sample([name])[name]
+
+    @property
+    def _is_early(self) -> bool:
+        return len(self._completed) < _STARTUP_TRIALS
+
+    def _groups(self) -> list[list[str]]:
+        """Parameters that were always active together, in Optuna's order."""
+        patterns, first = np.unique(~np.isnan(self._completed), axis=0, return_index=True)
+        groups: list[list[str]] = []
+        for pattern in patterns[np.argsort(first)]:
+            active = [name for name, column in self._columns.items() if pattern[column]]
+            seen = {name for group in groups for name in group}
+            split = [[n for n in group if (n in active) == inside] for group in groups for inside in (True, False)]
+            groups = [group for group in [*split, [name for name in active if name not in seen]] if group]
+        return groups
+
+    def _sample(self, names: Sequence[str]) -> dict[str, Any]:
+        """Of some candidates that the good trials suggest, the one that the bad ones suggest least."""
+        good, bad = self._density(self._good, names), self._density(self._bad, names)
+        candidates = good.sample(self._random, _CANDIDATES)
+        best = int(np.argmax(good.log_pdf(candidates) - bad.log_pdf(candidates)))
+        return {name: self._distributions[name].to_external_repr(candidates[name][best].item()) for name in names}
+
+    def _density(self, rows: np.ndarray, names: Sequence[str]) -> _ParzenEstimator:
+        chosen = rows[:, [self._columns[name] for name in names]]
+        chosen = chosen[~np.isnan(chosen).any(axis=1)]
+        observations = {name: chosen[:, place] for place, name in enumerate(names)}
+        return _ParzenEstimator(observations, {name: self._distributions[name] for name in names}, _DENSITIES)
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    """Optuna's form of a parameter: ordered choices are places in their order."""
     if isinstance(parameter, FloatParameter):
-        low, high = parameter.min, parameter.max
-        return parameter.clip(trial.suggest_float(parameter.name, low, high, step=parameter.step, log=parameter.log))
+        return FloatDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step)
     if isinstance(parameter, ChoiceParameter):
         if parameter.ordered:
-            return parameter.values[trial.suggest_int(parameter.name, 0, len(parameter.values) - 1)]
-        return trial.suggest_categorical(parameter.name, list(parameter.values))
-    low, high = parameter.min, parameter.max
-    return trial.suggest_int(parameter.name, low, high, step=parameter.step or 1, log=parameter.log)
+            return IntDistribution(0, len(parameter.values) - 1)
+        return CategoricalDistribution(list(parameter.values))
+    return IntDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step or 1)
+
+
+def _only_code(distribution: BaseDistribution) -> float:
+    return 0.0 if isinstance(distribution, CategoricalDistribution) else float(distribution.low)  # type: ignore[attr-defined]
 
 
 def _encode(parameter: Parameter, value: Any) -> Any:
-    """The form in which Optuna knows a value: ordered choices are places in their order."""
+    """The form in which Optuna knows a value."""
     if isinstance(parameter, ChoiceParameter) and parameter.ordered:
         return list(parameter.values).index(value)
     return value
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna logs every trial, and warns that options used here are experimental."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+def _decode(parameter: Parameter, code: Any) -> Any:
+    if isinstance(parameter, ChoiceParameter):
+        return parameter.values[code] if parameter.ordered else code
+    return parameter.clip(code)

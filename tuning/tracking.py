@@ -1,49 +1,78 @@
 """MLflow runs: a parent run for the study, a child run for each trial, written by the study's process alone.
 
-The only module, next to the model registry's, that knows MLflow. It listens to the study's events; nothing in a
-training knows that it is tracked, and a tracking store that fails never fails a trial.
+The only module, next to the model registry's, that knows MLflow. It writes what the study's journal says, with the
+journal's times, so that writing something again changes nothing; `tuning.projection` decides when.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
+import logging
 import math
 import os
 import re
 import shutil
+import socket
 import sqlite3
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pneumo_core.errors import StoreError, TrackingError
+from pneumo_core.errors import PneumoError, StoreError, TrackingError
 from tuning.events import (
+    AttemptFailed,
+    AttemptStarted,
     EpochEnded,
-    Event,
-    RunLinked,
     StudyEnded,
+    StudyResumed,
     StudyStarted,
     TrialCompleted,
     TrialFailed,
     TrialStarted,
 )
+from tuning.journal import Entry
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store, StudyFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is first imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its default blocks 4 minutes a call when a server dies
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where documents for scripts go
+# A repeated call may do twice what the first did before its answer was lost; the projection looks before it repeats.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _DIGEST_LIMIT = 36
 _TAG_LIMIT, _TEXT_LIMIT = 8000, 5000  # MLflow's ends are 6000 characters for a parameter, 8000 for a tag
+_BATCH_LIMIT = 800  # metrics; MLflow's end is 1000 of all kinds
+_PAGE = 1000  # runs of one answer
+_CHATTY = ("mlflow.store.db.utils", "urllib3.connectionpool")  # they print what is raised as well
+_HOPELESS = {
+    "ALREADY_EXISTS",
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "NOT_FOUND",
+    "NOT_IMPLEMENTED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+_PASSING = {401, 403, 404, 407, 408, 409, 425, 429}  # HTTP statuses of a server that is not itself just now
+_BUGS = (TypeError, AttributeError, LookupError, NameError, AssertionError, ValueError, MemoryError)
+
+
+class OutageError(Exception):
+    """MLflow cannot be reached, or cannot write at present: the same call may succeed later."""
+
+
+class RefusalError(Exception):
+    """MLflow will never take what it was given, as when its run was deleted."""
 
 
 def embedded_uri(store: Store) -> str:
@@ -126,6 +155,11 @@ def fetch_run_file(record: StudyRecord, trial: TrialRecord, name: str, folder: P
         return Path(MlflowClient(uri).download_artifacts(trial.run_id or "", name, str(folder)))
 
 
+def tracking_address(store: Store, uri: str | None) -> str:
+    """Returns the absolute address of a tracking store: the one given, or the store's own database."""
+    return embedded_uri(store) if uri is None else absolute_uri(uri)
+
+
 def prepared_uri(store: Store, uri: str | None) -> str:
     """Returns the absolute address of a tracking store: the one given, or the store's own database, ready for use.
 
@@ -133,210 +167,349 @@ def prepared_uri(store: Store, uri: str | None) -> str:
         TrackingError: if the database cannot be made or used.
 
     Side effects:
-        As `prepare_embedded`, if no address is given.
+        As `prepare_embedded`, if the address is the store's own database.
     """
+    address = tracking_address(store, uri)
+    if address == embedded_uri(store):
+        prepare_embedded(store)
+    return address
+
+
+def recorded_uri(record: StudyRecord, uri: str | None = None) -> str:
+    """Returns the address of the MLflow that a study is logged to.
+
+    Args:
+        record: of the study.
+        uri: what the user gave, which counts.
+
+    Raises:
+        TrackingError: if the address has a password, which is not recorded, and none was given.
+    """
+    recorded = record.started.tracking_uri
     if uri is not None:
         return absolute_uri(uri)
-    prepare_embedded(store)
-    return embedded_uri(store)
+    if _lacks_password(recorded):
+        raise TrackingError(
+            f"study {record.started.study}: was logged to {recorded}, whose password is not kept; give the address "
+            "with --tracking-uri."
+        )
+    return recorded
+
+
+def reachable_uri(record: StudyRecord, current: str) -> str | None:
+    """Returns the address of the MLflow that a study was logged to, as far as it is known without the user.
+
+    Args:
+        record: of the study.
+        current: an address in use, with its password; it counts if the study was logged there.
+    """
+    recorded = record.started.tracking_uri
+    if redacted(current) == recorded:
+        return current
+    return None if _lacks_password(recorded) else recorded
+
+
+def _lacks_password(uri: str) -> bool:
+    return ":***@" in uri
 
 
 class Tracker:
-    """Writes a study to MLflow as it happens.
+    """Writes runs of one study.
+
+    Every call of MLflow ends well, in an `OutageError` or in a `RefusalError`; other errors are bugs of this program.
 
     Args:
         store: where an embedded database and the artifacts lie.
         folder: of the study; finished trials' files are taken from its staging folder.
         uri: of the tracking store or server; None for the embedded database.
         space: name of the search space, and so of the experiment.
-        warn: takes a sentence for the user when MLflow fails.
+        must_answer: connect at once; otherwise `connect` is called when there is something to write.
 
     Attributes:
         uri: as given, or the embedded database's.
-        announce: takes the `RunLinked` events that this tracker makes; to be set before the first event.
 
     Raises:
-        TrackingError: if the tracking store cannot be reached, or the experiment was deleted there.
+        TrackingError: if MLflow must answer and cannot be reached, or the experiment was deleted there.
     """
 
     def __init__(
-        self,
-        store: Store,
-        folder: StudyFolder,
-        uri: str | None,
-        space: str,
-        warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+        self, store: Store, folder: StudyFolder, uri: str | None, space: str, *, must_answer: bool = True
     ) -> None:
+        self.uri = tracking_address(store, uri)
+        self._store, self._folder, self._space = store, folder, space
+        self._connected: tuple[MlflowClient, str] | None = None
+        if must_answer:
+            with translated(f"MLflow at {self.uri}"):
+                self._connected = self._connection()
+
+    def connect(self) -> None:
+        """Finds or makes the experiment, the first time it is called.
+
+        Raises:
+            OutageError: if MLflow does not answer.
+        """
+        self._connect()
+
+    def has_run(self, run_id: str) -> bool:
+        """Returns whether MLflow knows a run.
+
+        Raises:
+            OutageError: if MLflow does not answer.
+        """
+        try:
+            with self._judging():
+                self._client.get_run(run_id)
+        except RefusalError:
+            return False
+        return True
+
+    def find_runs(self, study_id: str) -> dict[str, list[str]]:
+        """Returns the ids of the runs that a study has in MLflow, by trial; its own under the empty name.
+
+        Raises:
+            OutageError: if MLflow does not answer.
+        """
+        found: dict[str, list[str]] = {}
+        for run_id, tags in self._search(f"tags.`pneumo.study_id` = '{study_id}'"):
+            found.setdefault(tags.get("pneumo.trial", ""), []).append(run_id)
+        return found
+
+    def open_study(self, record: StudyRecord, at: float) -> str:
+        """Makes the study's run.
+
+        Args:
+            record: of the study.
+            at: when it began, in seconds since 1970.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            OutageError: if MLflow does not make it.
+        """
+        tags = {**_study_tags(record.started), "pneumo.kind": "study"}
+        return self._create_run(record.started.study, tags, at)
+
+    def open_trial(self, record: StudyRecord, trial: TrialRecord, parent: str, at: float) -> str:
+        """Makes a trial's run.
+
+        Args:
+            record: of the study.
+            trial: whose run it is.
+            parent: id of the study's run.
+            at: when the trial began, in seconds since 1970.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            OutageError: if MLflow does not make it.
+        """
+        tags = {
+            **_study_tags(record.started),
+            "pneumo.kind": "trial",
+            "pneumo.trial": trial.trial,
+            "mlflow.parentRunId": parent,
+        }
+        if trial.parent:
+            tags["pneumo.parent_trial"] = trial.parent
+        return self._create_run(trial.trial, tags, at)
+
+    def write_trial(
+        self, run_id: str, record: StudyRecord, trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, str]
+    ) -> None:
+        """Writes what happened to a trial, its files included; these are removed when MLflow has them.
+
+        Args:
+            run_id: of the trial's run.
+            record: of the study.
+            trial: as it is after the news.
+            news: entries about the trial that MLflow may not know yet.
+            losses: reasons of all attempts that were lost so far, by attempt.
+
+        Raises:
+            OutageError: if MLflow does not answer; everything may be written again.
+            RefusalError: if it does not take some of it; the rest is written.
+
+        Side effects:
+            Removes the trial's staging folder.
+        """
+        page = _trial_page(trial, news, losses)
+        staging = self._folder.staging(trial.trial)
+        uploads = page.ends_well and staging.is_dir()
+        self._each(
+            lambda: self._log(run_id, page),
+            lambda: self._log_dataset(run_id, record.started) if page.opened else None,
+            lambda: self._client.log_artifacts(run_id, str(staging)) if uploads else None,
+            lambda: self._set_status(run_id, page),
+        )
+        if uploads:
+            self._discard(staging)
+
+    def write_study(self, run_id: str, record: StudyRecord, news: Sequence[Entry]) -> None:
+        """Writes what happened to the study as a whole; at its end the journal and the files about it too.
+
+        Args:
+            run_id: of the study's run.
+            record: of the study, as it is after the news.
+            news: entries about the study that MLflow may not know yet.
+
+        Raises:
+            OutageError: if MLflow does not answer; everything may be written again.
+            RefusalError: if it does not take some of it; the rest is written.
+
+        Side effects:
+            Removes the study's staging folder.
+        """
+        page = _study_page(record, news)
+        staging = self._folder.staging("study")
+        ends = page.status in _RUN_STATUS.values()
+        uploads = ends and staging.is_dir()
+        self._each(
+            *(lambda name=name: self._delete_tag(run_id, name) for name in page.outdated_tags),
+            lambda: self._log(run_id, page),
+            lambda: self._log_dataset(run_id, record.started) if page.opened else None,
+            lambda: self._client.log_dict(run_id, record.started.definition, "space.json") if page.opened else None,
+            lambda: self._client.log_artifact(run_id, str(self._folder.journal)) if ends else None,
+            lambda: self._client.log_artifacts(run_id, str(staging)) if uploads else None,
+            lambda: self._set_status(run_id, page),
+        )
+        if uploads:
+            self._discard(staging)
+
+    def delete_run(self, run_id: str) -> None:
+        """Removes a run that nothing was written to; MLflow can restore it.
+
+        Raises:
+            OutageError: if MLflow does not answer.
+            RefusalError: if it does not know the run.
+        """
+        with self._judging():
+            self._client.delete_run(run_id)
+
+    def end_open_runs(self, study_id: str, at: float) -> None:
+        """Marks as killed every run of the study that MLflow takes for running.
+
+        Args:
+            study_id: of the study.
+            at: when it was last heard of, in seconds since 1970.
+
+        Raises:
+            OutageError: if MLflow does not answer.
+            RefusalError: if it does not change a run.
+        """
+        query = f"attributes.status = 'RUNNING' and tags.`pneumo.study_id` = '{study_id}'"
+        for run_id, _ in self._search(query):
+            with self._judging():
+                self._client.set_terminated(run_id, "KILLED", _milliseconds(at))
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._connect()[0]
+
+    @property
+    def _experiment(self) -> str:
+        return self._connect()[1]
+
+    def _connect(self) -> tuple[MlflowClient, str]:
+        if self._connected is None:
+            with self._judging(), self._hoping():
+                self._connected = self._connection()
+        return self._connected
+
+    def _connection(self) -> tuple[MlflowClient, str]:
         from mlflow import MlflowClient
 
-        self.uri = prepared_uri(store, uri)
-        self._store, self._folder, self._warn = store, folder, warn
-        self.announce: Callable[[Event], None] = lambda event: None
-        with translated(f"MLflow at {self.uri}"):
-            self._client = MlflowClient(self.uri)
-            self._client.search_experiments(max_results=1)
-            self._experiment = self._experiment_id(space)
-        self._runs: dict[str, str] = {}
-        self._open: set[str] = set()
-        self._unlogged: set[str] = set()
-        self._parent_tags: dict[str, str] = {}
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        client = MlflowClient(prepared_uri(self._store, self.uri))
+        client.search_experiments(max_results=1)
+        return client, self._experiment_id(client)
 
-    def __call__(self, event: Event, record: StudyRecord) -> None:
-        """Writes one event; if MLflow fails, says so and leaves the trial's files where they are."""
-        trial = getattr(event, "trial", "")
-        needed = {StudyStarted: set(), TrialStarted: {""}}.get(type(event), {trial})
-        if not needed <= self._runs.keys():
-            return  # a run could not be made, and the user was told then
-        try:
-            self._write(event, record)
-        except StoreError:
-            raise  # the journal, not MLflow
-        except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
-            if trial not in self._unlogged:
-                self._unlogged.add(trial)
-                sentence = f"MLflow at {self.uri} failed ({_first_line(error)}); the study goes on, "
-                self._warn(redacted(sentence) + f"unlogged files stay in {self._folder.root / 'staging'}.")
-
-    def _write(self, event: Event, record: StudyRecord) -> None:
-        match event:
-            case StudyStarted():
-                self._start_study(event)
-            case TrialStarted():
-                self._start_trial(event, record)
-            case EpochEnded():
-                self._log_metrics(event.trial, {f"epoch/{k}": v for k, v in event.metrics.items()}, event.epoch + 1)
-            case TrialCompleted():
-                self._complete_trial(record.trials[event.trial])
-            case TrialFailed():
-                self._client.set_tag(self._runs[event.trial], "pneumo.failure", event.reason[:_TEXT_LIMIT])
-                self._close(event.trial, "FAILED")
-            case StudyEnded():
-                self._end_study(event, record)
-
-    def _start_study(self, event: StudyStarted) -> None:
-        self._parent_tags = {
-            "pneumo.study": event.study,
-            "pneumo.space": event.space,
-            "pneumo.space_digest": event.space_digest,
-            "pneumo.data_digest": event.data_digest,
-            "pneumo.split_digest": event.split_digest,
-            "pneumo.git_commit": event.commit,
-            "pneumo.threads": str(event.threads),
-            "pneumo.algorithm": event.algorithm,
-            "mlflow.source.name": "tune run",
-            **{f"pneumo.version.{name}": version for name, version in event.versions.items()},
-        }
-        run = self._client.create_run(
-            self._experiment, run_name=event.study, tags={**self._parent_tags, "pneumo.kind": "study"}
-        )
-        self._link("", run.info.run_id)
-        settings = {
-            "objective": event.objective,
-            "direction": event.direction,
-            "algorithm": event.algorithm,
-            "trials": event.trials,
-            "seed": event.seed,
-            "searched": ", ".join(event.parameters),
-            "data": event.data,
-            **{f"{role}_images": count for role, count in event.images.items()},
-        }
-        self._log_params("", settings)
-        self._log_dataset("", event)
-        self._client.log_dict(run.info.run_id, event.definition, "space.json")
-
-    def _start_trial(self, event: TrialStarted, record: StudyRecord) -> None:
-        tags = {
-            **self._parent_tags,
-            "pneumo.kind": "trial",
-            "pneumo.trial": event.trial,
-            "mlflow.parentRunId": self._runs[""],
-        }
-        run = self._client.create_run(self._experiment, run_name=event.trial, tags=tags)
-        self._link(event.trial, run.info.run_id)
-        self._log_params(event.trial, event.config)
-        self._log_dataset(event.trial, record.started)
-
-    def _complete_trial(self, trial: TrialRecord) -> None:
-        run_id = self._runs[trial.trial]
-        marks = {"best_epoch": (trial.best_epoch or 0) + 1.0, "duration_s": trial.duration_s or 0.0}
-        self._log_metrics(trial.trial, trial.metrics | marks, 0)
-        self._client.set_tag(run_id, "pneumo.weights_digest", trial.weights_digest or "")
-        self._client.set_tag(run_id, "pneumo.activations_digest", trial.activations_digest or "")
-        if trial.variant_digests:
-            self._client.set_tag(run_id, "pneumo.variant_digests", " ".join(trial.variant_digests)[:_TAG_LIMIT])
-        staging = self._folder.staging(trial.trial)
-        self._client.log_artifacts(run_id, str(staging))
-        self._close(trial.trial, "FINISHED")
-        shutil.rmtree(staging)
-
-    def _end_study(self, event: StudyEnded, record: StudyRecord) -> None:
-        for trial in record.trials.values():
-            if trial.trial in self._open:
-                self._close_late(trial)
-        parent = self._runs[""]
-        best = record.best()
-        if best is not None:
-            self._log_metrics("", {f"best_{name}": value for name, value in best.metrics.items()}, 0)
-            self._client.set_tag(parent, "pneumo.best_trial", best.trial)
-            self._client.set_tag(parent, "pneumo.best_run", best.run_id or "")
-        self._client.log_artifact(parent, str(self._folder.journal))
-        study_files = self._folder.staging("study")
-        if study_files.is_dir():
-            self._client.log_artifacts(parent, str(study_files))
-            shutil.rmtree(study_files)
-        if event.reason:
-            name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"
-            self._client.set_tag(parent, name, event.reason[:_TEXT_LIMIT])
-        self._close("", _RUN_STATUS[event.status])
-
-    def _close_late(self, trial: TrialRecord) -> None:
-        """Ends a run that is still open because the trial was interrupted, or because MLflow failed at its end."""
-        if trial.status == "completed" and self._folder.staging(trial.trial).is_dir():
-            self._complete_trial(trial)
-        else:
-            self._close(trial.trial, {"completed": "FINISHED", "failed": "FAILED"}.get(trial.status, "KILLED"))
-
-    def _close(self, trial: str, status: str) -> None:
-        self._client.set_terminated(self._runs[trial], status)
-        self._open.discard(trial)
-
-    def _experiment_id(self, name: str) -> str:
+    def _experiment_id(self, client: MlflowClient) -> str:
         """One experiment a space, so that studies of a space can be compared in one list."""
         from mlflow.exceptions import MlflowException
 
+        name = self._space
         location = (self._store.artifacts / name).as_uri() if self.uri.startswith("sqlite:") else None
         tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens with its tools for chat bots
-        experiment = self._client.get_experiment_by_name(name)
+        experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+                return str(client.create_experiment(name, artifact_location=location, tags=tags))
             except MlflowException as error:
-                experiment = self._client.get_experiment_by_name(name)  # another study may just have made it
+                experiment = client.get_experiment_by_name(name)  # another study may just have made it
                 if experiment is None:
                     raise error from None
         if experiment.lifecycle_stage == "deleted":
             raise TrackingError(f"experiment {name} was deleted in MLflow; restore it there, or rename the space.")
         return str(experiment.experiment_id)
 
-    def _link(self, trial: str, run_id: str) -> None:
-        self._runs[trial] = run_id
-        self._open.add(trial)
-        self.announce(RunLinked(trial, run_id))
+    def _create_run(self, name: str, tags: dict[str, str], at: float) -> str:
+        """A refused run is an outage: only the experiment can be at fault, and a user can restore it."""
+        with self._judging(), self._hoping():
+            run = self._client.create_run(self._experiment, _milliseconds(at), tags, name)
+        return str(run.info.run_id)
 
-    def _log_params(self, trial: str, values: dict[str, Any]) -> None:
-        from mlflow.entities import Param
+    def _search(self, query: str) -> Iterator[tuple[str, dict[str, str]]]:
+        token = None
+        while True:
+            with self._judging(), self._hoping():
+                page = self._client.search_runs([self._experiment], query, max_results=_PAGE, page_token=token)
+            yield from ((run.info.run_id, run.data.tags) for run in page)
+            token = page.token
+            if not token:
+                return
 
-        params = [Param(name, str(value)[:_TEXT_LIMIT]) for name, value in values.items()]
-        self._client.log_batch(self._runs[trial], params=params)
+    def _each(self, *steps: Callable[[], object]) -> None:
+        """Takes all steps, also after one that is refused."""
+        refusals = []
+        for step in steps:
+            try:
+                with self._judging():
+                    step()
+            except RefusalError as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
 
-    def _log_metrics(self, trial: str, values: dict[str, float], step: int) -> None:
-        from mlflow.entities import Metric
+    @contextlib.contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Tells what may pass from what will not. MLflow raises errors of SQLAlchemy, requests and file systems too."""
+        try:
+            yield
+        except (OutageError, RefusalError):
+            raise
+        except TrackingError as error:
+            raise OutageError(redacted(_first_line(error))) from error
+        except PneumoError:
+            raise
+        except Exception as error:
+            if isinstance(error, _BUGS) and not isinstance(error, OSError):  # requests has some that are both
+                raise
+            kind = RefusalError if _is_hopeless(error) else OutageError
+            raise kind(redacted(_first_line(error))) from error
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value in values.items() if math.isfinite(value)]
-        self._client.log_batch(self._runs[trial], metrics=metrics)
+    @contextlib.contextmanager
+    def _hoping(self) -> Iterator[None]:
+        """Takes a refusal for something that passes; stands inside of `_judging`."""
+        try:
+            with self._judging():
+                yield
+        except RefusalError as refusal:
+            raise OutageError(*refusal.args) from refusal
 
-    def _log_dataset(self, trial: str, study: StudyStarted) -> None:
+    def _log(self, run_id: str, page: _Page) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        params = [Param(name, str(value)[:_TEXT_LIMIT]) for name, value in page.params.items()]
+        tags = [RunTag(name, value[:_TAG_LIMIT]) for name, value in page.tags.items()]
+        points = [Metric(p.name, p.value, _milliseconds(p.at), p.step) for p in page.points if math.isfinite(p.value)]
+        self._client.log_batch(run_id, points[:_BATCH_LIMIT], params, tags)
+        for start in range(_BATCH_LIMIT, len(points), _BATCH_LIMIT):
+            self._client.log_batch(run_id, points[start : start + _BATCH_LIMIT])
+
+    def _log_dataset(self, run_id: str, study: StudyStarted) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(
@@ -347,7 +520,166 @@ class Tracker:
             profile=json.dumps(study.images),
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(self._runs[trial], datasets=[DatasetInput(dataset, tags)])
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
+    def _set_status(self, run_id: str, page: _Page) -> None:
+        if page.status == "RUNNING":
+            self._client.update_run(run_id, page.status)
+        elif page.status:
+            self._client.set_terminated(run_id, page.status, _milliseconds(page.ended_at))
+
+    def _discard(self, staging: Path) -> None:
+        try:
+            shutil.rmtree(staging)
+        except OSError as error:
+            raise StoreError(
+                f"study {self._folder.name}: {staging} cannot be removed ({error.strerror or error})."
+            ) from error
+
+    def _delete_tag(self, run_id: str, name: str) -> None:
+        with contextlib.suppress(RefusalError), self._judging():  # it need not be there
+            self._client.delete_tag(run_id, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """A metric at a step, measured at a time in seconds since 1970."""
+
+    name: str
+    value: float
+    step: int
+    at: float
+
+
+@dataclasses.dataclass
+class _Page:
+    """What is to be written to a run.
+
+    Attributes:
+        opened: whether the run is new, and so lacks what never changes.
+        params: by name.
+        tags: by name.
+        outdated_tags: those to be removed.
+        points: of metrics.
+        status: MLflow's name of it; empty to leave it.
+        ended_at: when the run ended, in seconds since 1970, if it did.
+    """
+
+    opened: bool = False
+    params: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    outdated_tags: list[str] = dataclasses.field(default_factory=list)
+    points: list[_Point] = dataclasses.field(default_factory=list)
+    status: str = ""
+    ended_at: float = 0.0
+
+    @property
+    def ends_well(self) -> bool:
+        """Whether the run has a result."""
+        return self.status == "FINISHED"
+
+    def measure(self, values: Mapping[str, float], step: int, at: float) -> None:
+        """Adds a point to each metric."""
+        self.points += [_Point(name, value, step, at) for name, value in values.items()]
+
+    def end(self, status: str, at: float) -> None:
+        """Ends the run."""
+        self.status, self.ended_at = status, at
+
+
+def _study_tags(started: StudyStarted) -> dict[str, str]:
+    """What a study's run and its trials' have in common."""
+    return {
+        "pneumo.study": started.study,
+        "pneumo.study_id": started.study_id,
+        "pneumo.space": started.space,
+        "pneumo.space_digest": started.space_digest,
+        "pneumo.data_digest": started.data_digest,
+        "pneumo.split_digest": started.split_digest,
+        "pneumo.git_commit": started.commit,
+        "pneumo.threads": str(started.threads),
+        "pneumo.algorithm": started.algorithm,
+        "mlflow.source.name": "tune run",
+        **{f"pneumo.version.{name}": version for name, version in started.versions.items()},
+    }
+
+
+def _trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, str]) -> _Page:
+    page = _Page()
+    for entry in news:
+        match entry.event:
+            case TrialStarted(config=config):
+                page.opened, page.params = True, config
+            case AttemptStarted(attempt=attempt) if attempt > 1:
+                page.tags["pneumo.attempts"] = str(attempt)
+            case AttemptFailed():
+                reasons = (f"{attempt}: {reason}" for attempt, reason in losses.items())
+                page.tags["pneumo.lost_attempts"] = "\n".join(reasons)
+            case EpochEnded(epoch=epoch, metrics=metrics):
+                page.measure({f"epoch/{name}": value for name, value in metrics.items()}, epoch + 1, entry.at)
+            case TrialCompleted():
+                _complete(page, entry.event, entry.at)
+            case TrialFailed(reason=reason):
+                page.tags["pneumo.failure"] = reason[:_TEXT_LIMIT]
+                page.end("FAILED", entry.at)
+            case StudyEnded():
+                page.end("KILLED", entry.at)
+            case StudyResumed():
+                page.status = "RUNNING"
+    return page
+
+
+def _complete(page: _Page, event: TrialCompleted, at: float) -> None:
+    marks = {"best_epoch": event.best_epoch + 1.0, "duration_s": event.duration_s}
+    page.measure(event.metrics | marks, 0, at)
+    page.tags["pneumo.weights_digest"] = event.weights_digest
+    page.tags["pneumo.activations_digest"] = event.activations_digest
+    if event.variant_digests:
+        page.tags["pneumo.variant_digests"] = " ".join(event.variant_digests)
+    if event.pruned:
+        page.tags["pneumo.pruned"] = "true"
+    page.end("FINISHED", at)
+
+
+def _study_page(record: StudyRecord, news: Sequence[Entry]) -> _Page:
+    page = _Page()
+    for entry in news:
+        match entry.event:
+            case StudyStarted():
+                page.opened, page.params = True, _settings(entry.event)
+            case StudyResumed(trials=trials):
+                page.status, page.outdated_tags = "RUNNING", ["pneumo.failure", "pneumo.ended"]
+                page.tags["pneumo.trials_wanted"] = str(trials)
+                if record.forced:
+                    page.tags["pneumo.forced"] = "\n".join(record.forced)
+            case StudyEnded() if entry.event is record.ended:  # not one that the study went on after
+                _end(page, record, entry.event, entry.at)
+    return page
+
+
+def _settings(event: StudyStarted) -> dict[str, Any]:
+    return {
+        "objective": event.objective,
+        "direction": event.direction,
+        "algorithm": event.algorithm,
+        "trials": event.trials,
+        "seed": event.seed,
+        "searched": ", ".join(event.parameters),
+        "data": event.data,
+        **{f"{role}_images": count for role, count in event.images.items()},
+    }
+
+
+def _end(page: _Page, record: StudyRecord, event: StudyEnded, at: float) -> None:
+    best = record.best()
+    if best is not None:
+        page.measure({f"best_{name}": value for name, value in best.metrics.items()}, 0, at)
+        page.tags |= {"pneumo.best_trial": best.trial, "pneumo.best_run": best.run_id or ""}
+    if event.reason:
+        name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"
+        page.tags[name] = event.reason[:_TEXT_LIMIT]
+        page.outdated_tags = [outdated for outdated in page.outdated_tags if outdated != name]
+    page.end(_RUN_STATUS[event.status], at)
 
 
 @contextlib.contextmanager
@@ -363,6 +695,26 @@ def translated(what: str) -> Iterator[None]:
         raise TrackingError(redacted(sentence)) from error
 
 
+def _is_hopeless(error: Exception) -> bool:
+    code = getattr(error, "error_code", None)
+    if code is not None:
+        return code in _HOPELESS
+    status = getattr(getattr(error, "response", None), "status_code", 500)
+    return bool(400 <= status < 500 and status not in _PASSING)
+
+
+def _milliseconds(at: float) -> int:
+    return round(at * 1000)
+
+
 def _first_line(error: BaseException) -> str:
+    """What went wrong, in the few words of the database or the socket at the bottom of it if there is one."""
+    link: BaseException | None = error
+    while link is not None:
+        if hasattr(link, "orig"):  # SQLAlchemy's name for the database's own error
+            return str(link.orig)
+        if isinstance(link, ConnectionError | TimeoutError | socket.gaierror) and not isinstance(link, PneumoError):
+            return link.strerror or str(link)
+        link = link.__cause__ or link.__context__
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

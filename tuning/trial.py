@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pneumo_core.config import TrialConfig
 from pneumo_core.errors import OutOfMemoryError
 from pneumo_core.evaluation import compute_metrics, score_table, text_report
 from pneumo_core.model import standardize_features, trained_weights, write_weights
-from pneumo_core.training import EpochMetrics, Examples, train
+from pneumo_core.training import EpochMetrics, Examples, Training, TrainingState, Watch, train
 from tuning.trial_data import TrialData
 
 SCORES_FILE, HISTORY_FILE, WEIGHTS_FILE = "scores.csv", "history.csv", "trained_weights.npz"
@@ -38,6 +38,7 @@ class TrialResult:
         activations_digest: SHA-256 of the cached activations it was scored on, and trained on if not augmented.
         variant_digests: SHA-256 of the cached activations of each augmented variant it was trained on.
         class_names: of label 0 and label 1.
+        pruned: whether it was ended early because it was hopeless.
     """
 
     config: TrialConfig
@@ -50,10 +51,14 @@ class TrialResult:
     activations_digest: str
     variant_digests: tuple[str, ...]
     class_names: tuple[str, str]
+    pruned: bool = False
 
 
 def execute_trial(
-    config: TrialConfig, data: TrialData, on_epoch: Callable[[int, EpochMetrics], None] = lambda epoch, metrics: None
+    config: TrialConfig,
+    data: TrialData,
+    watch: Watch = lambda training: False,
+    state: TrainingState | None = None,
 ) -> TrialResult:
     """Trains and scores one configuration.
 
@@ -63,7 +68,8 @@ def execute_trial(
     Args:
         config: all that determines the training.
         data: training and validation images.
-        on_epoch: called after every epoch with its number (from 0) and metrics.
+        watch: is shown the training after every epoch, and may end it.
+        state: where an earlier training of this configuration was left; None to begin.
 
     Raises:
         DivergedError: if a loss is no longer a finite number.
@@ -71,7 +77,7 @@ def execute_trial(
         PneumoError: if images or weights cannot be read.
     """
     with memory_errors(config):
-        return _execute(config, data, on_epoch)
+        return _execute(config, data, watch, state)
 
 
 @contextlib.contextmanager
@@ -86,7 +92,7 @@ def memory_errors(config: TrialConfig) -> Iterator[None]:
         ) from error
 
 
-def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, EpochMetrics], None]) -> TrialResult:
+def _execute(config: TrialConfig, data: TrialData, watch: Watch, state: TrainingState | None) -> TrialResult:
     backbone_weights = data.backbone_weights(config)
     training = Examples(data.training_feed(config), data.training["label"].to_numpy())
     validation = Examples(data.validation_feed(config), data.validation["label"].to_numpy())
@@ -94,7 +100,7 @@ def _execute(config: TrialConfig, data: TrialData, on_epoch: Callable[[int, Epoc
     program = data.programs.program(config, backbone_weights, validation.feed.shape, dtype)
     if config.feature_scaling == "standardize":
         standardize_features(program.trainee, data.feature_moments(config, program))
-    outcome = train(config, program, training, validation, on_epoch)
+    outcome = train(Training(config, program, training, validation, state), watch)
     scores = score_table(data.validation, outcome.validation_probabilities)
     return TrialResult(
         config=config,

@@ -71,6 +71,7 @@ class TrialData:
 
     Attributes:
         programs: compiled by earlier trials.
+        before_part: called before each part of a pass; may raise, as after Ctrl-C. Finished parts are kept.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class TrialData:
     ) -> None:
         self.root, self.training, self.validation, self.class_names = root, training, validation, class_names
         self.programs = ProgramShelf()
+        self.before_part: Callable[[], None] = lambda: None
         self._expected: Sequence[TrialConfig] = ()
         self._cache = cache
         self._versions = {name: metadata.version(name) for name in _LIBRARIES} | {"pixels": PIXELS_VERSION}
@@ -212,6 +214,7 @@ class TrialData:
         forward = compiled(build_prefixes(config, self.backbone_weights(config), cuts))
 
         def parts(start: int, stop: int) -> list[np.ndarray]:
+            self.before_part()
             pixels = read_images(self.root, self._pool[start:stop], config.image_size)
             return apply_in_batches(forward, self._distorted(pixels, wanted, start, stop))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
-from tuning.signals import termination_interrupts
+from tuning.signals import stop_requests
 from tuning.store import Store
 
 _START_TIMEOUT_S = 120.0
@@ -70,7 +70,8 @@ def serve_ui(store: Store, host: str, port: int, ready: Callable[[str], None]) -
             command, env=os.environ | _LEAN, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        with termination_interrupts():
+        with stop_requests() as stop:
+            stop.at_once = True
             base_url = f"http://{host}:{port}"
             _wait_until_healthy(server, base_url, str(store.root / "ui.log"))
             ready(base_url)

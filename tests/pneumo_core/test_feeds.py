@@ -14,7 +14,7 @@ from pneumo_core.backbone import load_backbone_weights
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import BankFeed, LiveFeed, StoredFeed
 from pneumo_core.program import ProgramShelf
-from pneumo_core.training import Examples, train
+from pneumo_core.training import Examples, Training, train
 
 
 def test_a_bank_mixes_its_variants_anew_in_every_epoch() -> None:
@@ -74,7 +74,7 @@ def test_memory_is_bounded_by_a_block_and_the_result_is_the_same(monkeypatch: py
         monkeypatch.setattr(training_module, "_BLOCK_BYTES", block_bytes)
         counted = _CountedRows(rows)
         examples = Examples(StoredFeed(counted), labels)
-        outcome = train(config, ProgramShelf().program(config, weights, (64,), "float32"), examples, examples)
+        outcome = train(Training(config, ProgramShelf().program(config, weights, (64,), "float32"), examples, examples))
         outcomes.append([{**row, "duration_s": 0.0} for row in outcome.history])
         largest.append(counted.largest)
     assert largest == [600, 256]
@@ -97,10 +97,11 @@ def test_warm_up_epochs_are_those_asked_for() -> None:
         examples = Examples(StoredFeed(rows), labels)
         kernels = []
 
-        def on_epoch(epoch: int, metrics: Any, kernels: list[Any] = kernels, program: Any = program) -> None:
+        def watch(training: Training, kernels: list[Any] = kernels, program: Any = program) -> bool:
             kernel = program.trainee.get_layer("block5_conv3").kernel.numpy()
             kernels.append(not np.array_equal(kernel, weights.arrays["block5_conv3"][0]))
+            return False
 
-        train(changed, program, examples, examples, on_epoch)
+        train(Training(changed, program, examples, examples), watch)
         moved.append(kernels)
     assert moved == [[False, False], [False, True]]

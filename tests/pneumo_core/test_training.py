@@ -15,7 +15,16 @@ from pneumo_core.errors import DivergedError
 from pneumo_core.feeds import LiveFeed, StoredFeed
 from pneumo_core.model import trained_weights
 from pneumo_core.program import ProgramShelf, TrainingProgram
-from pneumo_core.training import Examples, TrainingOutcome, class_weights, predict_logits, sigmoid, train
+from pneumo_core.training import (
+    Examples,
+    Training,
+    TrainingOutcome,
+    TrainingState,
+    class_weights,
+    predict_logits,
+    sigmoid,
+    train,
+)
 
 RANDOM = load_backbone_weights("random", 0)
 CONFIG = TrialConfig(head_units=16, batch_size=16, epochs=6, patience=0, feature_scaling="none", learning_rate=3e-3)
@@ -39,7 +48,7 @@ def _program(config: TrialConfig, shape: tuple[int, ...] = (512,)) -> TrainingPr
 
 def _train(config: TrialConfig) -> tuple[TrainingOutcome, dict[str, np.ndarray]]:
     program = _program(config)
-    outcome = train(config, program, TRAINING, VALIDATION)
+    outcome = train(Training(config, program, TRAINING, VALIDATION))
     return outcome, trained_weights(program.trainee)
 
 
@@ -70,7 +79,7 @@ def test_best_epochs_weights_and_scores_are_those_returned() -> None:
     """Monitored is the plain validation loss; weights and probabilities are of its lowest epoch."""
     config = dataclasses.replace(CONFIG, learning_rate=0.03, epochs=8, label_smoothing=0.1, class_weighting="balanced")
     program = _program(config)
-    outcome = train(config, program, TRAINING, VALIDATION)
+    outcome = train(Training(config, program, TRAINING, VALIDATION))
     losses = [metrics["val_loss"] for metrics in outcome.history]
     assert outcome.best_epoch == int(np.argmin(losses)) < 7
     assert log_loss(VALIDATION.labels, outcome.validation_probabilities) == pytest.approx(min(losses), rel=1e-9)
@@ -90,7 +99,7 @@ def test_a_diverging_training_names_epoch_and_likely_cause() -> None:
     inputs[5] = np.nan
     broken = Examples(StoredFeed(inputs), TRAINING.labels)
     with pytest.raises(DivergedError, match=r"loss became nan in epoch 1; the likely cause is a learning rate"):
-        train(CONFIG, _program(CONFIG), broken, VALIDATION)
+        train(Training(CONFIG, _program(CONFIG), broken, VALIDATION))
 
 
 @pytest.mark.parametrize("weighting", ["none", "balanced", "sqrt"])
@@ -143,7 +152,7 @@ def test_unfrozen_convolutions_learn_at_their_own_rate() -> None:
     for fraction in (1e-6, 0.5):
         changed = dataclasses.replace(config, backbone_lr_fraction=fraction)
         program = _program(changed, activations.shape[1:])
-        train(changed, program, examples, examples)
+        train(Training(changed, program, examples, examples))
         kernels = {name: program.trainee.get_layer(name).get_weights()[0] for name in ("block5_conv2", "block5_conv3")}
         np.testing.assert_array_equal(kernels["block5_conv2"], RANDOM.arrays["block5_conv2"][0])
         moved.append(np.abs(kernels["block5_conv3"] - RANDOM.arrays["block5_conv3"][0]).max())
@@ -165,6 +174,34 @@ def test_live_augmentation_trains_through_the_prefix_and_repeats_itself() -> Non
         changed = dataclasses.replace(config, augmentation=augmentation)
         feed = LiveFeed(pixels, DISTORTIONS[augmentation], prefix, validation.feed.shape, seed=0)
         program = _program(changed, validation.feed.shape)
-        outcomes.append(train(changed, program, Examples(feed, labels), validation))
+        outcomes.append(train(Training(changed, program, Examples(feed, labels), validation)))
     np.testing.assert_array_equal(outcomes[0].validation_probabilities, outcomes[1].validation_probabilities)
     assert not np.array_equal(outcomes[0].validation_probabilities, outcomes[2].validation_probabilities)
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_a_training_left_after_any_epoch_ends_as_if_it_had_not_been(optimizer: str, schedule: str) -> None:
+    """State goes through JSON-like plain values and arrays alone; every bit of the end is the same."""
+    config = dataclasses.replace(
+        CONFIG, optimizer=optimizer, learning_rate_schedule=schedule, batch_normalization=True, epochs=5, patience=2
+    )
+    whole, weights = _train(config)
+    for left_after in range(len(whole.history)):
+        states: list[TrainingState] = []
+
+        def watch(training: Training, states: list[TrainingState] = states, left_after: int = left_after) -> bool:
+            states.append(training.state)
+            return training.control.epoch > left_after
+
+        train(Training(config, _program(config), TRAINING, VALIDATION), watch)
+        program = _program(config)
+        outcome = train(Training(config, program, TRAINING, VALIDATION, states[-1]))
+        np.testing.assert_array_equal(outcome.validation_probabilities, whole.validation_probabilities)
+        assert [_timeless(row) for row in outcome.history] == [_timeless(row) for row in whole.history]
+        for path, array in trained_weights(program.trainee).items():
+            np.testing.assert_array_equal(array, weights[path])
+
+
+def _timeless(metrics: dict[str, float]) -> dict[str, float]:
+    return {**metrics, "duration_s": 0.0}

@@ -58,5 +58,5 @@ def finished(
 ) -> tuple[Store, StudyRecord, dict[str, object]]:
     """A finished study of four trials: its store, its record and its summary. Not to be changed."""
     root = tmp_path_factory.mktemp("store with spaces")
-    result = run_study(str(tiny_space), phantoms, study="first", store=root, progress=False)
+    result = run_study(str(tiny_space), phantoms, study="first", store=root, workers=0, progress=False)
     return Store.at(root), result.record, result.summary()

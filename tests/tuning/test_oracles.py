@@ -1,17 +1,27 @@
-"""Every algorithm keeps one contract: reproducible, never twice, known ones first, conditions honoured."""
+"""Every algorithm keeps one contract: reproducible, resumable, never twice, known ones first, conditions honoured."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
+import math
 from typing import Any
 
 import keras_tuner as kt
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from sklearn.gaussian_process import GaussianProcessRegressor
 
-from pneumo_core.errors import ConfigError
+from pneumo_core.errors import ConfigError, StoreError
+from pneumo_core.seeds import derive
 from search_spaces import SearchSpace
-from tuning.oracles import SearchOracle, Suggestion, configurations
+from tuning.algorithms import BayesianOracle, StudyOracle, configurations
+from tuning.oracles import NoSuggestion, SearchOracle, Suggestion
+from tuning.rehearsal import foreseen
 from tuning.spaces import hyperband_bracket_trials, refuse_unsuited
+from tuning.tpe import TpeSuggester
 
 ALGORITHMS = ("tpe", "random", "grid", "bayesian", "hyperband")
 
@@ -39,13 +49,76 @@ def _score(values: dict[str, Any]) -> float:
     return -abs(values.get("head_units", 128) - 128) / 64 - abs(dropout - 0.2) * 5 + layers / 2
 
 
+@dataclasses.dataclass
+class _Search:
+    """A search, and all that a journal would say of it: asks that had an answer (with it) and tells, in order."""
+
+    oracle: SearchOracle
+    steps: list[Suggestion | tuple[str, float | None]] = dataclasses.field(default_factory=list)
+    answer: Suggestion | NoSuggestion = NoSuggestion.WAITING
+
+    @property
+    def asked(self) -> list[Suggestion]:
+        return [step for step in self.steps if isinstance(step, Suggestion)]
+
+    @property
+    def running(self) -> list[str]:
+        told = {step[0] for step in self.steps if not isinstance(step, Suggestion)}
+        return [suggestion.trial for suggestion in self.asked if suggestion.trial not in told]
+
+    def ask(self) -> bool:
+        """Asks for one more trial; returns whether there was one."""
+        self.answer = self.oracle.ask(f"t{len(self.asked) + 1:04d}")
+        if isinstance(self.answer, Suggestion):
+            self.steps.append(self.answer)
+        return isinstance(self.answer, Suggestion)
+
+    def tell(self, trial: str, fail: tuple[int, ...] = ()) -> None:
+        number = int(trial[1:])
+        score = None if number in fail else _score(self.asked[number - 1].values)
+        self.oracle.tell(trial, score)
+        self.steps.append((trial, score))
+
+    def run(self, trials: int, workers: int = 1, fail: tuple[int, ...] = ()) -> _Search:
+        """Goes on until so many trials were asked for; of those that run, now the newest ends first, now the oldest."""
+        while True:
+            while len(self.running) < workers and len(self.asked) < trials and self.ask():
+                pass
+            if not self.running:
+                return self
+            self.tell(self.running[-(len(self.steps) % 2)], fail)
+
+
 def _search(space: SearchSpace, trials: int, epochs: int = 9, fail: tuple[int, ...] = ()) -> list[Suggestion]:
-    oracle: SearchOracle = SearchOracle(space, trials, epochs)
-    asked: list[Suggestion] = []
-    while suggestion := oracle.ask():
-        asked.append(suggestion)
-        oracle.tell(suggestion, None if len(asked) in fail else _score(suggestion.values))
-    return asked
+    return _Search(SearchOracle(space, epochs)).run(trials, fail=fail).asked
+
+
+def _rebuilt(space: SearchSpace, steps: list[Suggestion | tuple[str, float | None]], epochs: int = 9) -> SearchOracle:
+    """An oracle of a new process, told what the journal says, values having been through JSON."""
+    oracle = SearchOracle(space, epochs)
+    for step in steps:
+        if isinstance(step, Suggestion):
+            assert oracle.restore(step.trial, json.loads(json.dumps(step.values))) == step
+        else:
+            oracle.tell(*step)
+    return oracle
+
+
+def _small(algorithm: str) -> SearchSpace:
+    """Two parameters, one of them conditional, so that Bayesian optimization begins early and takes a second."""
+    parameters = {
+        "unfrozen_layers": {"type": "int", "min": 0, "max": 2},
+        "backbone_lr_fraction": {
+            "type": "float",
+            "min": 0.01,
+            "max": 0.1,
+            "log": True,
+            "when": {"unfrozen_layers": [1, 2]},
+        },
+    }
+    stepped = {"dropout": {"type": "float", "min": 0.1, "max": 0.4, "step": 0.1}}
+    known = [{"unfrozen_layers": 2}]
+    return _space(algorithm, parameters=PARAMETERS if algorithm == "grid" else parameters | stepped, start_with=known)
 
 
 def _some(algorithm: str, trials: int) -> int:
@@ -194,3 +267,236 @@ def test_hyperband_trains_the_best_longer() -> None:
     best = [s.values for s in shortest[: len(rungs[3])]]
     assert rungs[3][0].values in best
     assert any(s.values in [three.values for three in rungs[3]] for s in rungs[9])
+
+
+def test_a_rung_continues_its_parent() -> None:
+    """Same values, from the epoch up to which the parent was trained; a first round has no parent."""
+    asked = {s.trial: s for s in _search(_space("hyperband", endless=True), 25)}
+    rungs = [s for s in asked.values() if s.parent]
+    assert {(s.first_epoch, s.stop_after) for s in rungs} == {(1, 3), (3, 9)}
+    for rung in rungs:
+        parent = asked[rung.parent]
+        assert (parent.values, parent.stop_after, parent.trial < rung.trial) == (rung.values, rung.first_epoch, True)
+    assert len({s.parent for s in rungs}) == len(rungs)
+    assert {s.first_epoch for s in asked.values() if not s.parent} == {0}
+
+
+def test_trials_of_an_open_bracket_are_in_use() -> None:
+    """From the ask to the last tell of the bracket (9 + 3 + 1 trials of 9 epochs), and not an hour longer."""
+    search = _Search(SearchOracle(_space("hyperband", endless=True), 9))
+    for number in range(1, 14):
+        assert search.ask()
+        assert search.oracle.in_use() == {f"t{n:04d}" for n in range(1, number + 1)}
+        search.tell(f"t{number:04d}")
+    assert search.oracle.in_use() == set()
+    assert search.ask()
+    assert search.oracle.in_use() == {"t0014"}
+
+
+def test_a_bracket_is_in_use_while_its_final_runs() -> None:
+    """Though another bracket was opened for a second worker meanwhile."""
+    search = _Search(SearchOracle(_space("hyperband", endless=True), 9)).run(12)
+    assert search.ask()
+    assert search.ask()
+    assert search.asked[-1].parent == ""
+    assert search.oracle.in_use() == {f"t{n:04d}" for n in range(1, 15)}
+    search.tell("t0013")
+    assert search.oracle.in_use() == {"t0014"}
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "grid", "bayesian"])
+def test_other_algorithms_continue_nothing(algorithm: str) -> None:
+    """Their trials' checkpoints may go when they are over."""
+    search = _Search(SearchOracle(_space(algorithm), 9))
+    assert search.ask()
+    assert search.oracle.in_use() == set()
+
+
+def test_trials_of_a_bracket_with_one_round_are_not_in_use() -> None:
+    """Hyperband's last bracket trains everything to the end; nobody goes on from there."""
+    search = _Search(SearchOracle(_space("hyperband", endless=True), 9)).run(20)
+    assert search.ask()
+    assert (search.asked[-1].stop_after, search.asked[-1].parent) == (9, "")
+    assert search.oracle.in_use() == set()
+
+
+def test_waiting_is_told_from_the_end() -> None:
+    """Four configurations, two workers: the rungs need results first; after them nothing is left."""
+    parameters = {"head_units": {"type": "choice", "values": [64, 128, 256, 512]}}
+    search = _Search(SearchOracle(_space("hyperband", parameters=parameters, start_with=[]), 9))
+    assert [search.ask() for _ in range(5)] == [True] * 4 + [False]
+    assert search.answer is NoSuggestion.WAITING
+    search.run(40)
+    assert search.answer is NoSuggestion.EXHAUSTED
+    assert {s.stop_after for s in search.asked} == {1, 3, 9}
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "grid", "bayesian"])
+def test_a_finite_space_is_exhausted_though_trials_run(algorithm: str) -> None:
+    """Their results bring nothing new to try, so nobody needs to wait for them."""
+    parameters = {"class_weighting": PARAMETERS["class_weighting"]}
+    search = _Search(SearchOracle(_space(algorithm, parameters=parameters, start_with=[]), 9))
+    assert [search.ask() for _ in range(3)] == [True, True, False]
+    assert search.answer is NoSuggestion.EXHAUSTED
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_oracle_rebuilt_at_any_point_goes_on_alike(algorithm: str, workers: int) -> None:
+    """Each suggestion follows from the journal before it: failures, running trials and asks in vain included."""
+    space = _small(algorithm)
+    search = _Search(SearchOracle(space, 9)).run(16 if algorithm == "bayesian" else 25, workers, fail=(3, 4, 12))
+    for place, step in enumerate(search.steps):
+        if isinstance(step, Suggestion):
+            assert _rebuilt(space, search.steps[:place]).ask(step.trial) == step
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "grid", "hyperband"])
+@pytest.mark.parametrize("cut", [1, 8, 21, 30])
+def test_a_rebuilt_search_ends_alike(algorithm: str, cut: int) -> None:
+    """Not only its next suggestion: the whole rest is the same, with asks open at the cut."""
+    space = _space(algorithm)
+    whole = _Search(SearchOracle(space, 9)).run(40, workers=3, fail=(2, 9, 10))
+    rest = _Search(_rebuilt(space, whole.steps[:cut]), whole.steps[:cut]).run(40, workers=3, fail=(2, 9, 10))
+    assert rest.steps == whole.steps
+
+
+@pytest.mark.parametrize("size", [2, 4, 7])
+def test_hyperband_in_a_small_space_is_rebuilt_alike(size: int) -> None:
+    """There, rounds are closed early, and workers ask in vain, of which no journal tells."""
+    parameters = {"head_units": {"type": "choice", "values": [64 * (n + 1) for n in range(size)]}}
+    space = _space("hyperband", parameters=parameters, start_with=[])
+    search = _Search(SearchOracle(space, 9)).run(40, workers=3, fail=(2,))
+    assert {s.stop_after for s in search.asked} == {1, 3, 9}
+    for place, step in enumerate(search.steps):
+        if isinstance(step, Suggestion):
+            assert _rebuilt(space, search.steps[:place]).ask(step.trial) == step
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_restore_draws_nothing(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is fitted and nothing sampled or listed, so that a long study is taken up at once."""
+    space = _small(algorithm)
+    search = _Search(SearchOracle(space, 9)).run(13)
+    draws: list[str] = []
+    for owner, name in (
+        (kt.Oracle, "_random_values"),
+        (kt.oracles.BayesianOptimizationOracle, "populate_space"),
+        (GaussianProcessRegressor, "fit"),
+        (TpeSuggester, "propose"),
+        (StudyOracle, "_any_left"),
+    ):
+        monkeypatch.setattr(owner, name, lambda *args, name=name: draws.append(name))
+    _rebuilt(space, search.steps)
+    assert draws == []
+
+
+def test_a_journal_that_hyperband_did_not_write_is_refused() -> None:
+    """A rung of another configuration means that the brackets are not those of the journal."""
+    space = _space("hyperband", endless=True)
+    search = _Search(SearchOracle(space, 9)).run(11)
+    assert search.asked[9].parent
+    oracle = _rebuilt(space, search.steps[:18])
+    other = next(suggestion.values for suggestion in search.asked if suggestion.trial != search.asked[9].parent)
+    with pytest.raises(StoreError, match="the journal's trial t0010 is not what this program would have proposed"):
+        oracle.restore("t0010", other)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_tpe_proposes_what_optunas_own_sampler_does(seed: int) -> None:
+    """With failed and running trials, equal scores, conditions, every kind of parameter; also in its later versions."""
+    space = _space("tpe", seed=seed, endless=True)
+    distributions = {
+        "head_units": IntDistribution(0, 2),
+        "dropout": FloatDistribution(0.1, 0.4, step=0.1),
+        "unfrozen_layers": IntDistribution(0, 2),
+        "backbone_lr_fraction": CategoricalDistribution([0.01, 0.1]),
+        "class_weighting": CategoricalDistribution(["none", "balanced"]),
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+    }
+    study = optuna.create_study(direction="maximize")
+    suggester = TpeSuggester(space)
+    for number in range(70):
+        values = suggester.propose(number)
+        assert values == _by_optuna(study, space, number, distributions)
+        suggester.begin(str(number), values)
+        running, failed = number % 9 == 7, number % 9 == 3
+        score = round(_score(values) - abs(math.log10(values["learning_rate"]) + 3), 1)
+        if not running:
+            suggester.finish(str(number), None if failed else score)
+        states = optuna.trial.TrialState
+        coded = values | {"head_units": [64, 128, 256].index(values["head_units"])}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=states.RUNNING if running else states.FAIL if failed else states.COMPLETE,
+                params=coded,
+                distributions={name: distributions[name] for name in coded},
+                value=None if running or failed else score,
+            )
+        )
+
+
+def _by_optuna(study: optuna.Study, space: SearchSpace, number: int, distributions: dict[str, Any]) -> dict[str, Any]:
+    """What TPESampler proposes; asked in vain, the trial is marked as failed, and so of no interest to later ones."""
+    study.sampler = optuna.samplers.TPESampler(
+        seed=derive(space.seed, "tpe", number), n_startup_trials=10, multivariate=True, group=True, constant_liar=True
+    )
+    trial = study.ask()
+    values: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if parameter.holds(values):
+            values[parameter.name] = trial._suggest(parameter.name, distributions[parameter.name])
+            if parameter.name == "head_units":
+                values[parameter.name] = [64, 128, 256][values[parameter.name]]
+            values[parameter.name] = parameter.clip(values[parameter.name])
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    return values
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_running_trials_are_guessed_from_what_was_completed() -> None:
+    """With an error to the bad side. keras-tuner guesses them from the process that it fitted for an earlier trial."""
+    oracle = BayesianOracle(_space("bayesian", parameters=LEARNING_RATE, start_with=[]))
+    for place, score in enumerate((5.0, 5.2, 5.1, 4.9)):
+        oracle.begin(str(place), {"learning_rate": 1e-3 * (1 + place)})
+        oracle.finish(str(place), score)
+    oracle.begin("running", {"learning_rate": 2.5e-3})
+    _, losses = oracle._vectorize_trials()
+    assert list(losses[:4]) == [-5.0, -5.2, -5.1, -4.9]
+    assert -5.3 < losses[4] < -4.5
+
+
+def test_a_stepped_number_keeps_its_place_before_the_gaussian_process() -> None:
+    """keras-tuner takes 0.3 for the 0.2 before it, so its model would learn from the wrong configuration."""
+    steps = {"dropout": {"type": "float", "min": 0.1, "max": 0.6, "step": 0.1}}
+    oracle = BayesianOracle(_space("bayesian", parameters=steps, start_with=[]))
+    for dropout in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        oracle.begin(str(dropout), {"dropout": dropout})
+    places = [oracle._vector(trial)[0] for trial in oracle.trials.values()]
+    assert places == pytest.approx([(place + 0.5) / 6 for place in range(6)])
+
+
+@pytest.mark.parametrize("algorithm", ["random", "hyperband"])
+def test_the_end_of_a_stepped_range_is_drawn(algorithm: str) -> None:
+    """keras-tuner leaves out 0.6 from 0.2 to 0.6 by 0.1, because 0.4 / 0.1 is a little less than 4 to a computer."""
+    steps = {"dropout": {"type": "float", "min": 0.2, "max": 0.6, "step": 0.1}} | LEARNING_RATE
+    asked = _search(_space(algorithm, parameters=steps, start_with=[]), 60)
+    assert {s.values["dropout"] for s in asked} == {0.2, 0.3, 0.4, 0.5, 0.6}
+
+
+def test_the_end_of_a_finite_space_is_its_end() -> None:
+    """Hyperband finds the last of 120 configurations; keras-tuner gives up after 20 draws that were not new."""
+    asked = _search(_space("hyperband"), 400)
+    assert len({tuple(sorted(s.values.items())) for s in asked}) == FINITE_SIZE
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_rehearsal_foresees_what_the_study_will_ask(algorithm: str) -> None:
+    """Costs are estimated from the study's own first trials, and never from more than it has."""
+    space = _space(algorithm, trials=15)
+    configs = foreseen(space, trials=3)
+    first = _search(space, 1, epochs=configs[0].epochs)[0]
+    assert configs[0].head_units == first.values["head_units"]
+    assert len(configs) == 3
+    assert len(foreseen(space.replace(trials=2), trials=3)) == 2

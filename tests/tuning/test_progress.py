@@ -1,11 +1,23 @@
 """The view of a running study: plain lines in a pipe, bars on a terminal, the same events for both."""
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 
-from tuning.events import EpochEnded, Event, StudyEnded, StudyStarted, TrialCompleted, TrialFailed, TrialStarted
+from tuning.events import (
+    AttemptFailed,
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    StudyEnded,
+    StudyResumed,
+    StudyStarted,
+    TrialCompleted,
+    TrialFailed,
+    TrialStarted,
+)
 from tuning.progress import PatientConsole, ProgressView
 from tuning.record import StudyRecord
 
@@ -19,20 +31,22 @@ CONFIG = {"epochs": 2, "stop_after": 0}
 EVENTS: list[Event] = [
     STARTED,
     TrialStarted("t0001", 1, {"dropout": 0.25}, CONFIG),
+    AttemptStarted("t0001", 1),
     EpochEnded("t0001", 0, {}),
     EpochEnded("t0001", 1, {}),
     TrialCompleted("t0001", 0.91234, {"val_roc_auc": 0.91234}, 1, "", 3.21),
     TrialStarted("t0002", 2, {"dropout": 0.5}, CONFIG),
+    AttemptStarted("t0002", 1),
     TrialFailed("t0002", "loss became nan", 1.0),
     StudyEnded("finished", "", 5.0),
 ]
 
 
-def _shown(*, terminal: bool) -> str:
+def _shown(events: Sequence[Event] = EVENTS, *, terminal: bool) -> str:
     file = io.StringIO()
     view = ProgressView(Console(file=file, force_terminal=terminal, width=120, color_system=None))
     record = StudyRecord(STARTED)
-    for event in EVENTS:
+    for event in events:
         if event is not STARTED:
             record.apply(event)
         view(event, record)
@@ -82,3 +96,24 @@ def test_a_terminal_gets_bars() -> None:
     """Trials and epochs are counted while they run."""
     assert "trials" in _shown(terminal=True)
     assert "1/2" in _shown(terminal=True)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_was_lost_and_taken_up_again_is_told(terminal: bool) -> None:
+    """A lost attempt with its reason; an interruption with the command that goes on; where a resumed study stands."""
+    events: list[Event] = [
+        *EVENTS[:7],
+        AttemptFailed("t0002", 1, "it took longer than 9 s"),
+        AttemptStarted("t0002", 2),
+        StudyEnded("interrupted", "", 5.0),
+        StudyResumed(3, []),
+        AttemptStarted("t0002", 3),
+        TrialCompleted("t0002", 0.95, {"val_roc_auc": 0.95}, 1, "", 3.21, pruned=True),
+        StudyEnded("finished", "", 5.0),
+    ]
+    shown = _shown(events, terminal=terminal)
+    assert "t0002  attempt 1 lost: it took longer than 9 s" in shown
+    assert "go on with: tune resume s" in shown
+    assert "study s: goes on at 1 of 3 trials by tpe" in shown
+    assert "t0002  val_roc_auc 0.9500   pruned" in shown
+    assert "1 completed, 0 failed, 1 pruned" in shown

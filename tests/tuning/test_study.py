@@ -20,16 +20,20 @@ from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
 from pneumo_core.evaluation import compute_metrics
 from pneumo_core.splits import holdout
+from tuning import attempt as attempt_module
+from tuning import launch as launch_module
 from tuning import leaderboard, run_study
-from tuning import study as study_module
 from tuning.events import EpochEnded, Event
-from tuning.launch import StudySettings, launch_study, plan_study
+from tuning.launch import launch_study, plan_study
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.record import StudyRecord
+from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
 from tuning.store import Store
 from tuning.trial import execute_trial
 from tuning.trial_data import TrialData
+
+INLINE = WorkSettings(workers=0)
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -67,14 +71,14 @@ def test_known_configuration_comes_first_and_conditions_show(finished: Finished)
 def test_same_seed_gives_the_same_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
     """A second study with the same seed agrees to the last digit, run ids and durations aside."""
     store, _, _ = finished
-    run_study(str(tiny_space), phantoms, study="second", store=store.root, progress=False)
+    run_study(str(tiny_space), phantoms, study="second", store=store.root, workers=0, progress=False)
     assert _without_runs(store, "second") == _without_runs(store, "first")
 
 
 def test_another_seed_gives_another_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
     """The seed reaches search and training."""
     store, _, _ = finished
-    run_study(str(tiny_space), phantoms, study="seeded", trials=2, seed=7, store=store.root, progress=False)
+    run_study(str(tiny_space), phantoms, study="seeded", trials=2, seed=7, store=store.root, workers=0, progress=False)
     first, seeded = (load_record(store, name).trials for name in ("first", "seeded"))
     assert first["t0001"].params == seeded["t0001"].params
     assert first["t0001"].score != seeded["t0001"].score
@@ -111,7 +115,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
     tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The failure has a reason, counts as failed, and the others complete."""
-    real, calls = study_module.execute_trial, []
+    real, calls = attempt_module.execute_trial, []
 
     def second_diverges(*args: object, **kwargs: object) -> object:
         calls.append(args)
@@ -119,8 +123,8 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
             raise DivergedError("loss became nan in epoch 1")
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(study_module, "execute_trial", second_diverges)
-    result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, progress=False)
+    monkeypatch.setattr(attempt_module, "execute_trial", second_diverges)
+    result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, workers=0, progress=False)
     assert result.summary()["trials"] == {"completed": 2, "failed": 1}
     last = result.record.ranked()[-1]
     assert (last.trial, last.status, last.reason) == ("t0002", "failed", "loss became nan in epoch 1")
@@ -128,7 +132,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
 
 def test_a_really_diverging_training_fails_its_trial(tmp_path: Path, wild_space: Path, phantoms: Path) -> None:
     """A weight decay that multiplies weights by -99 in each step: every trial fails, none completes."""
-    result = run_study(str(wild_space), phantoms, store=tmp_path / "store", progress=False)
+    result = run_study(str(wild_space), phantoms, store=tmp_path / "store", workers=0, progress=False)
     assert result.summary()["best"] is None
     assert result.record.ended is not None
     assert result.record.ended.status == "failed"
@@ -145,9 +149,9 @@ def test_a_bug_ends_the_study_at_once_and_is_recorded(
     def broken(*args: object, **kwargs: object) -> object:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(study_module, "execute_trial", broken)
+    monkeypatch.setattr(attempt_module, "execute_trial", broken)
     with pytest.raises(ZeroDivisionError):
-        run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, progress=False)
+        run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, workers=0, progress=False)
     record = load_record(Store.at(tmp_path), "buggy")
     assert record.ended is not None
     assert (record.ended.status, record.ended.reason) == ("failed", "ZeroDivisionError: a bug")
@@ -164,7 +168,7 @@ def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantom
 
     assert threading.current_thread() is threading.main_thread()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it otherwise
-    settings = StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path), name="cut")
+    settings = StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path), "cut", work=INLINE)
     with pytest.raises(KeyboardInterrupt):
         launch_study(settings, interrupt_second_trial)
     record = load_record(Store.at(tmp_path), "cut")
@@ -178,7 +182,9 @@ def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantom
 
 def test_the_time_limit_starts_no_further_trial(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
     """A study over its time ends with what it has."""
-    result = run_study(str(tiny_space), phantoms, time_limit_s=1e-3, trials=50, store=tmp_path, progress=False)
+    result = run_study(
+        str(tiny_space), phantoms, time_limit_s=1e-3, trials=50, store=tmp_path, workers=0, progress=False
+    )
     assert len(result.record.trials) <= 1
     assert result.record.ended is not None
     assert result.record.ended.reason == "time limit reached"
@@ -188,7 +194,7 @@ def test_hyperband_trains_rungs(tmp_path: Path, tiny_space: Path, phantoms: Path
     """Short rungs run fewer epochs of the same schedule, and say so."""
     result = run_study(
         str(tiny_space), phantoms, algorithm="hyperband", trials=6, overrides={"epochs": 3, "patience": 0},
-        store=tmp_path, progress=False,
+        store=tmp_path, workers=0, progress=False,
     )  # fmt: skip
     trials = result.record.trials.values()
     assert {trial.params["stop_after"] for trial in trials} == {1, 3}
@@ -205,17 +211,22 @@ def test_nothing_is_left_behind_by_what_is_refused(tmp_path: Path, tiny_space: P
     ]
     for error, arguments in refused:
         with pytest.raises(error):
-            run_study(str(tiny_space), study="mine", store=store, progress=False, **arguments)  # type: ignore[arg-type]
+            run_study(str(tiny_space), study="mine", store=store, workers=0, progress=False, **arguments)  # type: ignore[arg-type]
     assert Store.at(store).study_names() == []
-    run_study(str(tiny_space), phantoms, study="mine", trials=1, store=store, progress=False)
+    run_study(str(tiny_space), phantoms, study="mine", trials=1, store=store, workers=0, progress=False)
     with pytest.raises(StudyError, match="already exists"):
-        run_study(str(tiny_space), phantoms, study="mine", store=store, progress=False)
+        run_study(str(tiny_space), phantoms, study="mine", store=store, workers=0, progress=False)
 
 
 def test_a_tracking_store_that_breaks_does_not_break_the_study(
-    tmp_path: Path, tiny_space: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    tiny_space: Path,
+    phantoms: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Trials complete without MLflow; their files wait in the study's folder, and the user is told."""
+    monkeypatch.setattr(launch_module, "_PATIENCE_S", 3.0)
 
     def break_database(event: Event, record: StudyRecord) -> None:
         if isinstance(event, EpochEnded):
@@ -225,11 +236,12 @@ def test_a_tracking_store_that_breaks_does_not_break_the_study(
             ):
                 database.execute("ALTER TABLE latest_metrics RENAME TO gone")
 
-    settings = StudySettings(open_space(str(tiny_space)).replace(trials=2), str(phantoms), Store.at(tmp_path), name="s")
+    space = open_space(str(tiny_space)).replace(trials=2)
+    settings = StudySettings(space, str(phantoms), Store.at(tmp_path), "s", work=INLINE)
     result = launch_study(settings, break_database)
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
     assert (tmp_path / "studies/s/staging/t0002/scores.csv").is_file()
-    assert "the study goes on" in capsys.readouterr().err
+    assert "no trial waits for it" in capsys.readouterr().err
 
 
 def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
@@ -247,7 +259,7 @@ def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
         real(client, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", fails_once)
-    record = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False).record
+    record = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False).record
     client = MlflowClient(record.started.tracking_uri)
     run_id = record.trials["t0001"].run_id or ""
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -269,9 +281,10 @@ def test_a_study_whose_run_cannot_be_made_says_so_once(
         raise OSError("no more runs today")
 
     monkeypatch.setattr(MlflowClient, "create_run", refused)
-    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False)
+    monkeypatch.setattr(launch_module, "_PATIENCE_S", 3.0)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False)
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
-    told = [line for line in capsys.readouterr().err.splitlines() if "the study goes on" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "no trial waits for it" in line]
     assert len(told) == 1
     assert "no more runs today" in told[0]
 
@@ -288,7 +301,7 @@ def test_out_of_memory_costs_one_trial(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(trial_module, "train", exhausted)
-    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, progress=False)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False)
     assert result.summary()["trials"] == {"completed": 0, "failed": 2}
     assert "out of memory with image_size 32" in (result.record.trials["t0001"].reason or "")
 
@@ -325,7 +338,7 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(trial_module, "apply_in_batches", refused)
-    run_study(str(tiny_space), phantoms, study="cached", trials=3, store=store.root, progress=False)
+    run_study(str(tiny_space), phantoms, study="cached", trials=3, store=store.root, workers=0, progress=False)
     assert [trial.score for trial in load_record(store, "cached").trials.values()] == [
         trial.score for trial in list(record.trials.values())[:3]
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,19 @@ from pneumo_core.config import FIELD_NAMES
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
 from tuning.store import Store
-from tuning.tracking import Tracker, absolute_uri, embedded_uri, experiment_of, prepare_embedded, redacted, translated
+from tuning.tracking import (
+    OutageError,
+    RefusalError,
+    Tracker,
+    absolute_uri,
+    embedded_uri,
+    experiment_of,
+    prepare_embedded,
+    reachable_uri,
+    recorded_uri,
+    redacted,
+    translated,
+)
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -128,6 +141,43 @@ def test_a_deleted_experiment_is_refused_before_the_study(tmp_path: Path) -> Non
     client.delete_experiment(client.create_experiment("tiny"))
     with pytest.raises(TrackingError, match="experiment tiny was deleted in MLflow"):
         Tracker(store, store.create_study("s", space="tiny"), None, "tiny")
+
+
+def test_a_new_study_needs_an_mlflow_that_answers_and_an_old_one_does_not(tmp_path: Path) -> None:
+    """A mistyped address is refused before the first trial; a server that is away later keeps no study from going on."""
+    store, uri = Store.at(tmp_path), "http://127.0.0.1:9"
+    folder = store.create_study("s", space="tiny")
+    with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9: cannot be used \(Connection refused\)"):
+        Tracker(store, folder, uri, "tiny")
+    tracker = Tracker(store, folder, uri, "tiny", must_answer=False)
+    with pytest.raises(OutageError, match="Connection refused"):
+        tracker.connect()
+
+
+def test_what_passes_is_told_from_what_does_not(tmp_path: Path) -> None:
+    """A run that is not there will not come back; a database without its tables may."""
+    store = Store.at(tmp_path)
+    tracker = Tracker(store, store.create_study("s", space="tiny"), None, "tiny")
+    with pytest.raises(RefusalError, match="not found"):
+        tracker.delete_run("0" * 32)
+    assert not tracker.has_run("0" * 32)
+    with sqlite3.connect(store.database) as database:
+        database.execute("DROP TABLE runs")
+    with pytest.raises(OutageError, match="no such table: runs"):
+        tracker.has_run("0" * 32)
+
+
+def test_a_study_goes_on_where_it_was_logged(finished: Finished) -> None:
+    """Unless another address is given; one whose password was not recorded has to be."""
+    _, record, _ = finished
+    logged_to = record.started.tracking_uri
+    assert recorded_uri(record) == reachable_uri(record, "http://other:5000") == logged_to
+    assert recorded_uri(record, "http://other:5000") == "http://other:5000"
+    hidden = StudyRecord(dataclasses.replace(record.started, tracking_uri="http://me:***@host:5000"))
+    with pytest.raises(TrackingError, match=r"whose password is not kept; .* --tracking-uri"):
+        recorded_uri(hidden)
+    assert reachable_uri(hidden, "http://me:secret@host:5000") == "http://me:secret@host:5000"
+    assert reachable_uri(hidden, "http://me:secret@elsewhere:5000") is None
 
 
 def test_addresses_mean_the_same_everywhere_and_keep_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

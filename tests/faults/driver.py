@@ -1,0 +1,54 @@
+"""Runs a study, or goes on with it if it is there, or completes MLflow if it is over: a process to be killed.
+
+python driver.py STORE STUDY SPACE DATA [--algorithm NAME] [--stub] [--workers N] [--uri URI]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where `stub` is, in this process and in the workers that it starts
+
+
+def main() -> None:
+    """Ends with 0 when the study is over."""
+    parser = argparse.ArgumentParser()
+    for name in ("store", "study", "space", "data"):
+        parser.add_argument(name)
+    parser.add_argument("--algorithm")
+    parser.add_argument("--stub", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--uri")
+    asked = parser.parse_args()
+
+    from tuning import executors
+    from tuning.launch import launch_study, resume_study
+    from tuning.projection import sync_study
+    from tuning.ranking import load_record
+    from tuning.settings import StudySettings, WorkSettings
+    from tuning.spaces import open_space, space_source
+    from tuning.store import Store, StudyFolder
+
+    if asked.stub:
+        from stub import StubExecutor
+
+        executors.InlineExecutor = StubExecutor  # type: ignore[assignment, misc]
+    store = Store.at(asked.store)
+    work = WorkSettings(workers=0 if asked.stub else asked.workers, tracking_uri=asked.uri)
+    if StudyFolder(store.studies / asked.study).has_begun():
+        ended = load_record(store, asked.study).ended
+        if ended is not None and ended.status == "finished":
+            sys.exit(not sync_study(store, asked.study, asked.uri, tell=print))
+        resume_study(store, asked.study, work=work, tell=print)
+    else:
+        space = open_space(asked.space).replace(trials=None, algorithm=asked.algorithm, seed=None)
+        launch_study(
+            StudySettings(space, asked.data, store, asked.study, space_source=space_source(asked.space), work=work),
+            tell=print,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What the tests and the soak ask of a study that was disturbed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import psutil
+from mlflow import MlflowClient
+
+from tuning.events import TrialCompleted, TrialFailed
+from tuning.journal import read_journal
+from tuning.ranking import leaderboard_rows, load_record
+from tuning.record import StudyRecord
+from tuning.store import Store
+
+
+def plain(record: StudyRecord) -> list[dict[str, Any]]:
+    """The leaderboard without what no two studies share: run ids and durations."""
+    return [
+        {name: value for name, value in row.items() if name not in ("run_id", "duration_s")}
+        for row in leaderboard_rows(record)
+    ]
+
+
+def worker_pids(pid: int | None = None) -> list[int]:
+    """The worker processes of a process; of this one if None."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def ends(store: Store, study: str) -> Counter[str]:
+    """How often each trial came to an end in the journal."""
+    events = read_journal(store.study(study).journal)
+    return Counter(event.trial for event in events if isinstance(event, TrialCompleted | TrialFailed))
+
+
+def run_statuses(store: Store, study: str) -> dict[str, list[str]]:
+    """The statuses of all MLflow runs of a study, by trial; those of the study itself under the empty name."""
+    started = load_record(store, study).started
+    client = MlflowClient(started.tracking_uri)
+    experiment = client.get_experiment_by_name(started.space)
+    statuses: dict[str, list[str]] = {}
+    query = f"tags.`pneumo.study_id` = '{started.study_id}'"
+    for run in client.search_runs([experiment.experiment_id], query, max_results=5000):
+        statuses.setdefault(run.data.tags.get("pneumo.trial", ""), []).append(run.info.status)
+    return statuses

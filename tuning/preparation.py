@@ -1,0 +1,90 @@
+"""Images and backbone weights made ready for a study: what can be refused about them is refused here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pneumo_core.config import TrialConfig
+from pneumo_core.dataset import Dataset, index_dataset
+from pneumo_core.runtime import start_tensorflow
+from pneumo_core.splits import Split, holdout
+from search_spaces import ChoiceParameter, SearchSpace
+from tuning.data_sources import locate_data
+from tuning.settings import StudySettings
+from tuning.spaces import base_config
+
+if TYPE_CHECKING:
+    from tuning.attempt import DataSetup
+    from tuning.trial_data import TrialData
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """The images of a study, indexed and split.
+
+    Attributes:
+        dataset: all images that were found.
+        split: who is in training and validation.
+        setup: from what workers make their own `data`.
+        data: the images as trials see them, all backbone weights read.
+    """
+
+    dataset: Dataset
+    split: Split
+    setup: DataSetup
+    data: TrialData
+
+    @property
+    def image_counts(self) -> dict[str, int]:
+        """Numbers of images by role."""
+        return {"training": len(self.split.train), "validation": len(self.split.validation)}
+
+
+def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: None) -> Preparation:
+    """Indexes and splits the images, starts TensorFlow and reads the weights that trials may ask for.
+
+    Args:
+        settings: what the user asks for.
+        tell: takes sentences for the user: what is being prepared, what was skipped.
+
+    Raises:
+        PneumoError: if images or weights are not what they should be.
+    """
+    tell("reading the images")
+    root = locate_data(settings.data, settings.store)
+    dataset = index_dataset(root, class_names=settings.class_names, skip_unreadable=settings.skip_unreadable)
+    split = holdout(dataset.manifest)
+    for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
+        tell(note)
+    tell("starting TensorFlow")
+    start_tensorflow(settings.threads)
+    from tuning.attempt import DataSetup
+    from tuning.rehearsal import foreseen
+
+    setup = DataSetup(
+        root=dataset.root,
+        training=split.train,
+        validation=split.validation,
+        class_names=dataset.class_names,
+        cache=settings.cache_folder,
+        cache_budget_bytes=settings.work.cache_budget_bytes,
+        threads=settings.threads,
+        expected=tuple(foreseen(settings.space)),
+    )
+    data = setup.open(tell)
+    for config in _weight_sources(settings.space):
+        data.backbone_weights(config)
+    return Preparation(dataset, split, setup, data)
+
+
+def _weight_sources(space: SearchSpace) -> list[TrialConfig]:
+    """A configuration for each kind of backbone weights that trials may ask for: a missing file is found beforehand."""
+    base = base_config(space)
+    searched = {p.name: list(p.values) for p in space.parameters if isinstance(p, ChoiceParameter)}
+    return [
+        dataclasses.replace(base, weights=str(source), weights_seed=int(seed))
+        for source in searched.get("weights", [base.weights])
+        for seed in searched.get("weights_seed", [base.weights_seed])
+    ]

@@ -1,0 +1,77 @@
+"""What a user decides about a study: what it is, and how it is run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pneumo_core.errors import ConfigError
+from search_spaces import SearchSpace
+from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
+from tuning.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkSettings:
+    """How a study is run. None of it changes a result with one worker.
+
+    Attributes:
+        workers: processes that make trials side by side; 0 to make them in the study's own process.
+        time_limit_s: no trial is started after this many seconds; None for no limit.
+        trial_timeout_s: an attempt at a trial that takes longer is given up; None for no limit.
+        max_attempts: a trial whose attempts were lost this many times has failed.
+        cache: folder of activations; the store's own if None.
+        cache_budget_bytes: size that the folder of activations is kept to; None for no limit.
+        tracking_uri: MLflow's; None for the database in the store, or where the study was logged before.
+        plots: draw the plots of each trial, about half a second of a processor beside the training.
+    """
+
+    workers: int = 1
+    time_limit_s: float | None = None
+    trial_timeout_s: float | None = None
+    max_attempts: int = 2
+    cache: Path | None = None
+    cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES
+    tracking_uri: str | None = None
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        if self.trial_timeout_s is not None and not self.workers:
+            raise ConfigError("--trial-timeout: needs a worker process that can be killed; give --workers 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySettings:
+    """What the user asks for.
+
+    Attributes:
+        space: what is searched, overrides applied.
+        data: `kaggle`, `demo`, or a folder.
+        store: where the study is kept.
+        name: of the study; None to have one chosen.
+        class_names: folder names of label 0 and label 1.
+        skip_unreadable: leave unreadable images out instead of refusing the data.
+        threads: of one TensorFlow operation; 0 for one a processor.
+        pruning: rule that ends hopeless trials early, one of `tuning.pruning.PRUNING_RULES`.
+        space_source: the shipped space's name or its file.
+        overrides: that were applied to the space.
+        work: how the study is run.
+    """
+
+    space: SearchSpace
+    data: str
+    store: Store
+    name: str | None = None
+    class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
+    skip_unreadable: bool = False
+    threads: int = 0
+    pruning: str = "none"
+    space_source: str = ""
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    work: WorkSettings = dataclasses.field(default_factory=WorkSettings)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where activations are kept."""
+        return self.work.cache or self.store.cache
