@@ -238,7 +238,7 @@ def sync(
     ] = None,
 ) -> None:
     """Write to MLflow what it lacks of a study, as after its server was away."""
-    from tuning.projection import sync_study
+    from tuning.sync import sync_study
 
     if not sync_study(_open_store(store).existing(), study, tracking_uri, tell=teller()):
         raise typer.Exit(1)

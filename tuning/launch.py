@@ -177,9 +177,10 @@ class _Run:
     def __call__(self, record: StudyRecord, first: StudyStarted | StudyResumed) -> StudyResult:
         from tuning.executors import Executor, InlineExecutor
         from tuning.figures import draw_plots
-        from tuning.projection import Projection, close_abandoned
+        from tuning.projection import Projection
         from tuning.study import Study, StudyLimits
         from tuning.study_files import write_study_files
+        from tuning.sync import close_abandoned
 
         work, space, data = self.settings.work, self.settings.space, self.prepared.data
         tracker = self._tracker(record, new=isinstance(first, StudyStarted))

@@ -237,6 +237,7 @@ class Tracker:
     ) -> None:
         self.uri = tracking_address(store, uri)
         self._store, self._folder, self._space = store, folder, space
+        self._may_make_database = must_answer
         self._connected: tuple[MlflowClient, str] | None = None
         if must_answer:
             with translated(f"MLflow at {self.uri}"):
@@ -420,11 +421,19 @@ class Tracker:
     def _connection(self) -> tuple[MlflowClient, str]:
         from mlflow import MlflowClient
 
+        if not self._may_make_database:
+            self._refuse_lost_database()
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         client = MlflowClient(prepared_uri(self._store, self.uri))
         client.search_experiments(max_results=1)
         return client, self._experiment_id(client)
+
+    def _refuse_lost_database(self) -> None:
+        """MLflow would make an empty one where a store was before it was moved."""
+        scheme, _, path = self.uri.partition(":///")
+        if scheme == "sqlite" and self.uri != embedded_uri(self._store) and not Path(path.partition("?")[0]).exists():
+            raise OutageError(f"{path} is not there")
 
     def _experiment_id(self, client: MlflowClient) -> str:
         """One experiment a space, so that studies of a space can be compared in one list."""

@@ -25,18 +25,21 @@ def main() -> None:
 
     from tuning import executors
     from tuning.launch import launch_study, resume_study
-    from tuning.projection import sync_study
     from tuning.ranking import load_record
     from tuning.settings import StudySettings, WorkSettings
     from tuning.spaces import open_space, space_source
     from tuning.store import Store, StudyFolder
+    from tuning.sync import sync_study
 
     if asked.stub:
         from stub import StubExecutor
 
         executors.InlineExecutor = StubExecutor  # type: ignore[assignment, misc]
     store = Store.at(asked.store)
-    work = WorkSettings(workers=0 if asked.stub else asked.workers, tracking_uri=asked.uri)
+    # Far more attempts than anybody would allow: that all are used up is tested elsewhere.
+    work = WorkSettings(
+        max_attempts=1000, workers=0 if asked.stub else asked.workers, tracking_uri=asked.uri, plots=not asked.stub
+    )
     if StudyFolder(store.studies / asked.study).has_begun():
         ended = load_record(store, asked.study).ended
         if ended is not None and ended.status == "finished":

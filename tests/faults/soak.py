@@ -1,15 +1,19 @@
-"""Kills a study's process with SIGKILL at random moments until the study is over, and compares with one left in peace.
+"""Disturbs studies at random moments until they are over, and compares them with studies left in peace.
 
-    python tests/faults/soak.py [--algorithm NAME ...] [--trials 30] [--kills 20] [--seed 0]
+    python tests/faults/soak.py [--fault NAME ...] [--algorithm NAME ...] [--trials 30] [--times 20] [--seed 0]
 
-Real training for TPE, stub trials for the other oracles; journal, oracle, locks and MLflow's database are real in all
-of them. Prints a table in Markdown; ends with 1 if anything was lost, repeated or different.
+Faults: `driver` and `worker` (SIGKILL to the study's process, to its worker), `server` (SIGKILL to the MLflow server,
+which is back after a minute at first, then sooner), `disk` (a small file system runs full; needs root). Real training
+for TPE, stub trials for the other oracles; journal, oracle, locks and MLflow are real in all of them. Prints a table in
+Markdown; ends with 1 if anything was lost, repeated or different.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from studies import ends, plain, run_statuses
+from studies import ends, metrics_differ, plain, run_statuses, worker_pids
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mlflow_server import Server
 
 from pneumo_core.phantom_set import write_phantoms
 from tuning.ranking import load_record
@@ -41,129 +48,213 @@ start_with:
   - {{head_units: 16, dropout: 0.5, unfrozen_layers: 0, learning_rate: 1.0e-3}}
 """
 ENDLESS_RATE, FINITE_RATE = "float, min: 1.0e-4, max: 1.0e-2, log: true", "choice, values: [1.0e-4, 1.0e-3, 1.0e-2]"
+SMALL_MB = 64
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of one study that was killed again and again."""
+    """What became of one study that was disturbed again and again."""
 
+    fault: str
     algorithm: str
     training: str
     trials: int
-    kills: int
+    times: int
     lost: int
     repeated: int
     running: int
     duplicates: int
+    metrics_differ: int
     same: bool
     seconds: float
 
     @property
     def good(self) -> bool:
-        """Whether everything is as it would be without the kills."""
-        return self.same and not (self.lost or self.repeated or self.running or self.duplicates)
+        """Whether everything is as it would be without the faults."""
+        return self.same and not (self.lost or self.repeated or self.running or self.duplicates or self.metrics_differ)
 
 
-def process(store: Path, study: str, space: Path, data: Path, algorithm: str, *, stub: bool) -> subprocess.Popen[bytes]:
-    """Starts the study, or goes on with it."""
-    command = [sys.executable, str(DRIVER), str(store), study, str(space), str(data), "--algorithm", algorithm]
-    with store.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen([*command, *(["--stub"] if stub else [])], stdout=log, stderr=log)
+@dataclasses.dataclass
+class Victim:
+    """A study that can be started, and gone on with, as a process."""
+
+    store: Store
+    words: list[str]
+    rng: np.random.Generator
+
+    @property
+    def folder(self) -> StudyFolder:
+        """Of the study."""
+        return StudyFolder(self.store.studies / "s")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Starts the study, goes on with it, or completes MLflow if it is over."""
+        with self.store.root.with_suffix(".log").open("ab") as log:
+            return subprocess.Popen([sys.executable, str(DRIVER), *self.words], stdout=log, stderr=log)
+
+    def wait_for_a_moment(self, running: subprocess.Popen[bytes], hasty: float = 0.15) -> None:
+        """Most moments come while the journal grows, some at any time of the start."""
+        if self.rng.random() < hasty:
+            time.sleep(self.rng.uniform(0, 10))
+            return
+        wanted, deadline = self.lines() + self.rng.integers(1, 6), time.monotonic() + 240
+        while self.lines() < wanted and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(self.rng.uniform(0, 0.1))
+
+    def lines(self) -> int:
+        """How long the journal is."""
+        journal = self.folder.journal
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-def kill_until_over(start: Callable[[], subprocess.Popen[bytes]], folder: StudyFolder, seed: int, kills: int) -> int:
-    """Kills the process at random moments until it ends by itself, or has been killed often enough.
-
-    Most kills come while the journal grows, some at any moment of the start.
-
-    Args:
-        start: starts the study, or goes on with it.
-        folder: of the study.
-        seed: of the moments.
-        kills: after so many the study is left in peace.
-
-    Returns:
-        How often it was killed.
-    """
-    rng = np.random.default_rng(seed)
-    for count in range(kills):
-        running = start()
-        _wait_for_a_moment(running, folder, rng)
-        if running.poll() is not None:
-            _check(running)
-            return count
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    _check(start())
-    return kills
-
-
-def _wait_for_a_moment(running: subprocess.Popen[bytes], folder: StudyFolder, rng: np.random.Generator) -> None:
-    if rng.random() < 0.15:
-        time.sleep(rng.uniform(0, 10))
-        return
-    wanted, deadline = _lines(folder) + rng.integers(1, 7), time.monotonic() + 240
-    while _lines(folder) < wanted and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(rng.uniform(0, 0.1))
-
-
-def _check(running: subprocess.Popen[bytes]) -> None:
+def check(running: subprocess.Popen[bytes]) -> None:
+    """Waits for a process that must end well."""
     if running.wait(timeout=1800):
         raise SystemExit(f"a study ended with {running.returncode}: {running.args}; its log lies beside the store")
 
 
-def _lines(folder: StudyFolder) -> int:
-    return folder.journal.read_bytes().count(b"\n") if folder.journal.exists() else 0
+def kill_driver(victim: Victim, times: int) -> int:
+    """Kills the study's process until it ends by itself, or often enough; returns how often."""
+    for count in range(times):
+        running = victim.start()
+        victim.wait_for_a_moment(running)
+        if running.poll() is not None:
+            check(running)
+            return count
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    check(victim.start())
+    return times
 
 
-def soak(algorithm: str, trials: int, kills: int, seed: int, folder: Path) -> Outcome:
+def kill_worker(victim: Victim, times: int) -> int:
+    """Kills the worker of a study that runs through; returns how often."""
+    running, count = victim.start(), 0
+    while count < times and running.poll() is None:
+        victim.wait_for_a_moment(running, hasty=0.0)
+        with contextlib.suppress(OSError, IndexError, ProcessLookupError):
+            os.kill(worker_pids(running.pid)[0], signal.SIGKILL)
+            count += 1
+    check(running)
+    return count
+
+
+def kill_server(victim: Victim, times: int) -> int:
+    """Kills the MLflow server under a study that runs through; returns how often."""
+    server = Server(victim.store, victim.store.root.with_suffix(".server.log"))
+    victim.words += ["--uri", server.uri]
+    server.start()
+    running, count = victim.start(), 0
+    while count < times and running.poll() is None:
+        victim.wait_for_a_moment(running, hasty=0.0)
+        server.kill()
+        time.sleep(60 if count == 0 else victim.rng.uniform(0, 10))
+        server.start()
+        count += 1
+    if running.wait(timeout=1800):
+        raise SystemExit("the study failed; its log lies beside the store")
+    check(victim.start())  # completes MLflow, if the study was over while the server was away
+    server.kill()
+    return count
+
+
+def fill_disk(victim: Victim, times: int) -> int:
+    """Fills the study's file system until the study stops, makes room, and goes on; returns how often."""
+    filler = victim.store.root / "filler"
+    for count in range(times):
+        running = victim.start()
+        victim.wait_for_a_moment(running, hasty=0.0)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        status = running.wait(timeout=600)
+        filler.unlink()
+        if status == 0:
+            return count
+    check(victim.start())
+    return times
+
+
+FAULTS: dict[str, Callable[[Victim, int], int]] = {
+    "driver": kill_driver,
+    "worker": kill_worker,
+    "server": kill_server,
+    "disk": fill_disk,
+}
+
+
+def soak(fault: str, algorithm: str, trials: int, times: int, seed: int, folder: Path) -> Outcome:
     """Runs a study undisturbed and another under fire, and compares."""
     begun, stub = time.monotonic(), algorithm != "tpe"
-    data = write_phantoms(folder / "data", patients=60, size_px=(48, 96))
-    space = folder / "soak.yaml"
+    data, space = write_phantoms(folder / "data", patients=60, size_px=(48, 96)), folder / "soak.yaml"
     space.write_text(SPACE.format(trials=trials, rate=FINITE_RATE if algorithm == "grid" else ENDLESS_RATE))
-    calm, store = Store.at(folder / "calm"), Store.at(folder / "fire")
-    _check(process(calm.root, "s", space, data, algorithm, stub=stub))
-    count = kill_until_over(
-        lambda: process(store.root, "s", space, data, algorithm, stub=stub),
-        StudyFolder(store.studies / "s"),
-        seed,
-        kills,
+    calm, fire = (
+        Victim(
+            Store.at(place),
+            [str(place), "s", str(space), str(data), "--algorithm", algorithm, *(["--stub"] if stub else [])],
+            np.random.default_rng(seed),
+        )
+        for place in (folder / "calm", folder / "fire")
     )
-    record, expected = load_record(store, "s"), load_record(calm, "s")
-    ended, statuses = ends(store, "s"), run_statuses(store, "s")
+    check(calm.start())
+    fire.store.root.mkdir()
+    with small_disk(fire.store.root) if fault == "disk" else contextlib.nullcontext():
+        count = FAULTS[fault](fire, times)
+        return compare(fault, algorithm, stub, calm.store, fire.store, count, time.monotonic() - begun)
+
+
+def compare(fault: str, algorithm: str, stub: bool, calm: Store, fire: Store, count: int, seconds: float) -> Outcome:
+    """Counts everything that is not as it should be."""
+    record, expected = load_record(fire, "s"), load_record(calm, "s")
+    ended, statuses = ends(fire, "s"), run_statuses(fire, "s")
     return Outcome(
+        fault=fault,
         algorithm=algorithm,
         training="stub" if stub else "real",
         trials=len(record.trials),
-        kills=count,
+        times=count,
         lost=len(expected.trials.keys() - ended.keys()) + len(record.trials.keys() - statuses.keys()),
         repeated=sum(ended.values()) - len(ended),
         running=sum(status == "RUNNING" for run in statuses.values() for status in run),
         duplicates=sum(len(run) - 1 for run in statuses.values()),
+        metrics_differ=metrics_differ(fire, "s"),
         same=plain(record) == plain(expected),
-        seconds=time.monotonic() - begun,
+        seconds=seconds,
     )
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path):  # type: ignore[no-untyped-def]
+    """Mounts a file system of a few megabytes there; needs root."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_MB}m", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def main() -> None:
-    """Prints a row for each oracle as it is done."""
+    """Prints a row for each study as it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fault", action="append", choices=list(FAULTS))
     parser.add_argument("--algorithm", action="append", choices=["tpe", "random", "grid", "bayesian", "hyperband"])
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    outcomes = []
-    header = [field.name for field in dataclasses.fields(Outcome)]
+    header = [field.name.replace("_", " ") for field in dataclasses.fields(Outcome)]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}", flush=True)
-    for algorithm in asked.algorithm or ["tpe", "random", "grid", "bayesian", "hyperband"]:
-        folder = Path(tempfile.mkdtemp(prefix=f"soak-{algorithm}-"))
-        outcomes.append(soak(algorithm, asked.trials, asked.kills, asked.seed, folder))
-        cells = [f"{value:.0f}" if isinstance(value, float) else str(value) for value in vars(outcomes[-1]).values()]
-        print(f"| {' | '.join(cells)} |", flush=True)
-    sys.exit(not all(outcome.good for outcome in outcomes))
+    good = True
+    for fault in asked.fault or [fault for fault in FAULTS if fault != "disk" or not os.geteuid()]:
+        every = ["tpe", "random", "grid", "bayesian", "hyperband"] if fault == "driver" else ["tpe"]
+        for algorithm in asked.algorithm or every:
+            folder = Path(tempfile.mkdtemp(prefix=f"soak-{fault}-{algorithm}-"))
+            outcome = soak(fault, algorithm, asked.trials, asked.times, asked.seed, folder)
+            cells = [f"{value:.0f}" if isinstance(value, float) else str(value) for value in vars(outcome).values()]
+            print(f"| {' | '.join(cells)} |", flush=True)
+            good &= outcome.good
+    sys.exit(not good)
 
 
 if __name__ == "__main__":

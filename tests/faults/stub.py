@@ -17,7 +17,7 @@ from tuning.attempt import Job
 from tuning.executors import EpochReport, Finished, Left, Message, Raised
 from tuning.trial import TrialResult
 
-EPOCH_S = 0.03
+EPOCH_S = 0.1
 
 
 def stub_result(job: Job) -> TrialResult:
@@ -35,7 +35,7 @@ def stub_result(job: Job) -> TrialResult:
     quality = rng.uniform(0.2, 2.0) * (1 + config.epochs_to_run / config.epochs)
     scores["probability"] = 1 / (1 + np.exp(-rng.normal(size=40) - quality * (labels - 0.5)))
     losses = np.sort(rng.uniform(0.2, 0.7, config.epochs))[::-1][: config.epochs_to_run]
-    history = tuple({"loss": float(loss), "val_loss": float(loss), "duration_s": EPOCH_S} for loss in losses)
+    history = tuple(_epoch_metrics(float(loss)) for loss in losses)
     return TrialResult(
         config=config,
         metrics={f"val_{name}": value for name, value in compute_metrics(scores).items()},
@@ -48,6 +48,12 @@ def stub_result(job: Job) -> TrialResult:
         variant_digests=(),
         class_names=("NORMAL", "PNEUMONIA"),
     )
+
+
+def _epoch_metrics(loss: float) -> dict[str, float]:
+    names = ("loss", "val_loss", "accuracy", "val_accuracy", "val_roc_auc")
+    values = (loss, loss, 1 - loss, 1 - loss, 1 - loss / 2)
+    return dict(zip(names, values, strict=True)) | {"learning_rate": 1e-3, "duration_s": EPOCH_S}
 
 
 def _rng(config: Mapping[str, Any]) -> np.random.Generator:

@@ -8,11 +8,12 @@ from typing import Any
 import psutil
 from mlflow import MlflowClient
 
-from tuning.events import TrialCompleted, TrialFailed
-from tuning.journal import read_journal
+from tuning.events import EpochEnded, TrialCompleted, TrialFailed
+from tuning.journal import read_entries, read_journal
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.record import StudyRecord
 from tuning.store import Store
+from tuning.tracking import embedded_uri
 
 
 def plain(record: StudyRecord) -> list[dict[str, Any]]:
@@ -37,11 +38,26 @@ def ends(store: Store, study: str) -> Counter[str]:
 
 def run_statuses(store: Store, study: str) -> dict[str, list[str]]:
     """The statuses of all MLflow runs of a study, by trial; those of the study itself under the empty name."""
-    started = load_record(store, study).started
-    client = MlflowClient(started.tracking_uri)
+    started, statuses = load_record(store, study).started, dict[str, list[str]]()
+    client = MlflowClient(embedded_uri(store))
     experiment = client.get_experiment_by_name(started.space)
-    statuses: dict[str, list[str]] = {}
     query = f"tags.`pneumo.study_id` = '{started.study_id}'"
     for run in client.search_runs([experiment.experiment_id], query, max_results=5000):
         statuses.setdefault(run.data.tags.get("pneumo.trial", ""), []).append(run.info.status)
     return statuses
+
+
+def metrics_differ(store: Store, study: str) -> int:
+    """How many trials have, in MLflow, other losses than in the journal: in order, with the journal's times, once."""
+    client, record = MlflowClient(embedded_uri(store)), load_record(store, study)
+    expected: dict[str, list[tuple[int, float, int]]] = {trial: [] for trial in record.trials}
+    for entry in read_entries(store.study(study).journal):
+        if isinstance(entry.event, EpochEnded):
+            point = (entry.event.epoch + 1, entry.event.metrics["val_loss"], round(entry.at * 1000))
+            expected[entry.event.trial].append(point)
+    return sum(_losses(client, record.trials[trial].run_id or "") != points for trial, points in expected.items())
+
+
+def _losses(client: MlflowClient, run_id: str) -> list[tuple[int, float, int]]:
+    history = client.get_metric_history(run_id, "epoch/val_loss")
+    return [(metric.step, metric.value, metric.timestamp) for metric in history]

@@ -144,7 +144,7 @@ def test_a_deleted_experiment_is_refused_before_the_study(tmp_path: Path) -> Non
 
 
 def test_a_new_study_needs_an_mlflow_that_answers_and_an_old_one_does_not(tmp_path: Path) -> None:
-    """A mistyped address is refused before the first trial; a server that is away later keeps no study from going on."""
+    """A mistyped address is refused before the first trial; a server that is away later keeps no study waiting."""
     store, uri = Store.at(tmp_path), "http://127.0.0.1:9"
     folder = store.create_study("s", space="tiny")
     with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9: cannot be used \(Connection refused\)"):
@@ -152,6 +152,17 @@ def test_a_new_study_needs_an_mlflow_that_answers_and_an_old_one_does_not(tmp_pa
     tracker = Tracker(store, folder, uri, "tiny", must_answer=False)
     with pytest.raises(OutageError, match="Connection refused"):
         tracker.connect()
+
+
+def test_a_database_that_was_moved_is_not_made_anew(tmp_path: Path) -> None:
+    """An old study's runs are not in an empty database at its former place."""
+    store = Store.at(tmp_path / "now")
+    former = tmp_path / "before" / "mlflow.db"
+    folder = store.create_study("s", space="tiny")
+    tracker = Tracker(store, folder, f"sqlite:///{former}", "tiny", must_answer=False)
+    with pytest.raises(OutageError, match="is not there"):
+        tracker.connect()
+    assert not former.parent.exists()
 
 
 def test_what_passes_is_told_from_what_does_not(tmp_path: Path) -> None:
