@@ -6,24 +6,25 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pneumo_core.activation_store import ActivationStore
-from pneumo_core.checkpoint import write_checkpoint
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import StoreError
-from pneumo_core.training import EpochMetrics, Training, TrainingState
 from tuning.checkpoints import Checkpoints
 from tuning.pruning import is_hopeless
-from tuning.trial import TrialResult, execute_trial
-from tuning.trial_data import TrialData
+
+if TYPE_CHECKING:  # TensorFlow is imported where work is done: workers are started before that
+    import pandas as pd
+
+    from pneumo_core.training import Training, TrainingState
+    from tuning.trial import TrialResult
+    from tuning.trial_data import TrialData
 
 CHECKPOINT_INTERVAL_S = 5.0
 """At least as long between two checkpoints: what a killed worker loses is this, or one epoch if that is longer."""
 
-Report = Callable[[int, EpochMetrics], None]
+Report = Callable[[int, dict[str, float]], None]
 """Takes each epoch's number (from 0) and metrics."""
 
 
@@ -84,6 +85,8 @@ class DataSetup:
         Args:
             tell: takes sentences about what takes long.
         """
+        from tuning.trial_data import TrialData
+
         cache = ActivationStore(self.cache, tell, self.cache_budget_bytes)
         return TrialData(self.root, self.training, self.validation, self.class_names, cache)
 
@@ -111,6 +114,7 @@ def run_attempt(
     Side effects:
         Writes checkpoints of the trial.
     """
+    from tuning.trial import execute_trial
 
     def leave_if_asked() -> None:
         if stopping():
@@ -153,6 +157,8 @@ class _Watch:
 
     def save(self, state: TrainingState) -> None:
         """Writes a checkpoint."""
+        from pneumo_core.checkpoint import write_checkpoint
+
         path = Checkpoints(self._job.checkpoints).path(self._job.trial, self._job.attempt)
         try:
             write_checkpoint(state, path)

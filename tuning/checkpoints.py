@@ -7,9 +7,12 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pneumo_core.config import TrialConfig
-from pneumo_core.training import TrainingState
+
+if TYPE_CHECKING:
+    from pneumo_core.training import TrainingState
 
 _NAME = re.compile(r"(?P<trial>[^.]+)\.(?P<attempt>\d+)(?P<unfinished>\.unfinished)?\.npz")
 

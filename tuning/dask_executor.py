@@ -17,17 +17,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
 
 from pneumo_core.runtime import start_tensorflow
-from pneumo_core.training import EpochMetrics
 from tuning.attempt import AttemptLeftError, DataSetup, Job, Report, run_attempt
-from tuning.executors import EpochReport, Finished, Left, Lost, Message, Raised
-from tuning.trial import TrialResult
-from tuning.trial_data import TrialData
+from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
+
+if TYPE_CHECKING:
+    from tuning.trial import TrialResult
+    from tuning.trial_data import TrialData
 
 _TOPIC, _START, _PLACE = "attempts", "start", "workplace"
 _SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -139,7 +140,7 @@ class DaskExecutor:
                 n_workers=self._workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=None,
                 silence_logs=logging.CRITICAL,
             )
@@ -159,6 +160,7 @@ class DaskExecutor:
             hear(EpochReport(note["trial"], note["attempt"], note["epoch"], note["metrics"]))
         elif note["kind"] == "begun":
             attempt.pid, attempt.since = note["pid"], self._clock()
+            hear(Begun(note["trial"], note["attempt"]))
             if self._leaving:
                 self._ask_to_leave()
         else:
@@ -256,12 +258,13 @@ def _make_attempt(attempt: Callable[..., TrialResult], job: Job) -> TrialResult:
     place: _Workplace = get_worker().plugins[_PLACE]
     mark = {"trial": job.trial, "attempt": job.attempt}
 
-    def report(epoch: int, metrics: EpochMetrics) -> None:
+    def report(epoch: int, metrics: dict[str, float]) -> None:
         place.say(kind="epoch", epoch=epoch, metrics=metrics, **mark)
 
-    place.say(kind="begun", pid=os.getpid(), **mark)
     try:
-        return attempt(job, place.data(), report, place.leaving.is_set)
+        data = place.data()
+        place.say(kind="begun", pid=os.getpid(), **mark)
+        return attempt(job, data, report, place.leaving.is_set)
     finally:
         place.say(kind="ended", **mark)
 

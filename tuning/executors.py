@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pneumo_core.training import EpochMetrics
 from tuning.attempt import AttemptLeftError, Job, run_attempt
-from tuning.trial import TrialResult
-from tuning.trial_data import TrialData
+
+if TYPE_CHECKING:
+    from tuning.trial import TrialResult
+    from tuning.trial_data import TrialData
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """A worker that is ready takes an attempt up."""
+
+    trial: str
+    attempt: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +28,7 @@ class EpochReport:
     trial: str
     attempt: int
     epoch: int
-    metrics: EpochMetrics
+    metrics: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Left:
     attempt: int
 
 
-Message = EpochReport | Finished | Raised | Lost | Left
-"""What a study hears of an attempt. All but an epoch are the last that is heard of it."""
+Message = Begun | EpochReport | Finished | Raised | Lost | Left
+"""What a study hears of an attempt; but for a beginning and epochs it is the last."""
 
 
 class Executor(Protocol):
@@ -116,7 +125,7 @@ class InlineExecutor:
         """Nothing goes on between two calls."""
 
     def _outcome(self, job: Job, hear: Callable[[Message], None]) -> Message:
-        def report(epoch: int, metrics: EpochMetrics) -> None:
+        def report(epoch: int, metrics: dict[str, float]) -> None:
             hear(EpochReport(job.trial, job.attempt, epoch, metrics))
 
         try:

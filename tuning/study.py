@@ -27,7 +27,7 @@ from tuning.events import (
     TrialFailed,
     TrialStarted,
 )
-from tuning.executors import EpochReport, Executor, Finished, Left, Lost, Message, Raised
+from tuning.executors import Begun, EpochReport, Executor, Finished, Left, Lost, Message, Raised
 from tuning.journal import Journal, read_journal
 from tuning.oracles import NoSuggestion, SearchOracle, Suggestion
 from tuning.pruning import pruning_thresholds
@@ -194,11 +194,15 @@ class Study:
             if not self._running:
                 break
             self._executor.wait(self._hear, _POLL_S)
+        if self._is_complete():
+            return ""
         if self._stop.requested:
             raise KeyboardInterrupt
-        if self._exhausted:
-            return "every configuration was tried"
-        return "" if in_time else "time limit reached"
+        return "every configuration was tried" if self._exhausted else "time limit reached"
+
+    def _is_complete(self) -> bool:
+        trials = self.record.trials
+        return len(trials) >= self.record.trials_wanted and all(trial.over for trial in trials.values())
 
     def _fill(self) -> None:
         """Hands out attempts while there is room: trials that were caught in the middle first, then new ones."""
@@ -257,6 +261,9 @@ class Study:
         """Takes in a message; one of an attempt that was given up is stale."""
         trial = self.record.trials[message.trial]
         if message.trial not in self._running or message.attempt != trial.attempts:
+            return
+        if isinstance(message, Begun):
+            self._running[message.trial] = self._clock()
             return
         if isinstance(message, EpochReport):
             self._note_epoch(trial, message.epoch, message.metrics)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from studies import plain, run_statuses, worker_pids
 
@@ -15,7 +16,7 @@ from pneumo_core.errors import ConfigError
 from tuning.attempt import Job
 from tuning.dask_executor import DaskExecutor
 from tuning.events import AttemptFailed, EpochEnded, Event
-from tuning.executors import EpochReport, Finished, Left, Lost, Message, Raised
+from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
 from tuning.journal import read_journal
 from tuning.launch import launch_study
 from tuning.preparation import prepare
@@ -81,16 +82,20 @@ def executor(space: Path, images: Path, tmp_path: Path) -> Iterator[DaskExecutor
 
 
 def test_workers_report_every_way_an_attempt_can_end(executor: DaskExecutor, space: Path, tmp_path: Path) -> None:
-    """Side by side: an error comes back as it was raised, a request to leave saves the state, signals are not heard."""
+    """Side by side: an error comes back as raised, a request to leave saves the state, signals are not heard."""
     heard: list[Message] = []
     config = base_config(open_space(str(space))).to_mapping()
     for pid in worker_pids():
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)
+    processes = [psutil.Process(), *(psutil.Process(pid) for pid in worker_pids())]
+    sockets = [socket for process in processes for socket in process.net_connections() if socket.status == "LISTEN"]
+    assert {socket.laddr.ip for socket in sockets} == {"127.0.0.1"}
     executor.submit(Job("broken", 1, {"nonsense": 1}, tmp_path))
     executor.submit(Job("long", 1, {**config, "epochs": 1000}, tmp_path))
     assert executor.room == 0
     _hear(executor, heard, lambda: sum(isinstance(message, EpochReport) for message in heard) >= 3)
+    assert heard.count(Begun("long", 1)) == 1
     executor.leave()
     _hear(executor, heard, lambda: executor.room == 2)
     [raised] = [message for message in heard if isinstance(message, Raised)]
