@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from PIL import Image
 from report import table, write_section
 
@@ -43,20 +44,17 @@ BLOCK5_CONVOLUTION_GMAC_224PX = 1.39 / 3
 
 
 def run_process(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Runs a command to its end; returns its wall time in seconds and its peak memory in MB (Linux; else NaN).
-
-    The kernel's own count for ended processes begins with the memory of the process that started them.
-    """
-    begun, peak_mb = time.perf_counter(), float("nan")
-    process = subprocess.Popen([str(word) for word in command], stdout=sys.stderr)
+    """Runs a command to its end; returns its wall time in seconds and its peak memory in MB, children included."""
+    begun, peak_bytes = time.perf_counter(), 0
+    process = psutil.Popen([str(word) for word in command], stdout=sys.stderr)
     while process.poll() is None:
-        with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            peak_mb = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-        time.sleep(0.1)
+        with contextlib.suppress(psutil.Error):
+            family = [process, *process.children(recursive=True)]
+            peak_bytes = max(peak_bytes, sum(member.memory_info().rss for member in family))
+        time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - begun, peak_mb
+    return time.perf_counter() - begun, peak_bytes / 1024**2
 
 
 def write_split(split: Split, root: Path, size_px: int, folder: Path) -> None:
@@ -260,8 +258,8 @@ def compare(space_file: Path, data: Path, peer_trials: int, scratch: Path) -> No
     body = [
         f"`benchmarks/{space_file.name}`: {len(configs)} trials × {configs[0]['epochs']} epochs at "
         f"{configs[0]['image_size']} px, batches of {configs[0]['batch_size']}, on {images[0]:,} training and "
-        f"{images[1]:,} validation images of `{dataset.root.name}`; {os.cpu_count()} processors, no GPU. Wall time of "
-        "whole processes. The stock recipe is `benchmarks/peer.py`.",
+        f"{images[1]:,} validation images of `{dataset.root.name}`; {os.cpu_count()} processors, no GPU. Wall time and "
+        "memory of whole processes, workers included. The stock recipe is `benchmarks/peer.py`.",
         table(["", "wall (s)", "times faster", "peak memory (MB)", "disk a trial (MB)"], rows),
         "Where a trial's time goes, in seconds, median (range). Bookkeeping is what the next trial waits for; plots "
         "and MLflow run beside the training.",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from pneumo_core.config import TrialConfig
+from pneumo_core.durability import flush
 from pneumo_core.errors import WeightsError
 from pneumo_core.model import read_weights, write_weights
 from pneumo_core.schedule import TrainingControl
@@ -40,9 +40,9 @@ def write_checkpoint(state: TrainingState, path: Path) -> None:
     unfinished = path.with_suffix(".unfinished.npz")
     try:
         write_weights(arrays, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(unfinished)
         unfinished.replace(path)
+        flush(path.parent)
     except OSError:
         with contextlib.suppress(OSError):
             unfinished.unlink()

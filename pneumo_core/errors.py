@@ -86,3 +86,7 @@ class OutOfMemoryError(PneumoError, MemoryError):
 
 class DivergedError(PneumoError, ArithmeticError):
     """A loss or score stopped being a finite number; the trial fails, the study goes on."""
+
+
+class WorkerError(PneumoError, RuntimeError):
+    """Worker processes cannot be started, or are lost whatever they are given to do."""

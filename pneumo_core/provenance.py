@@ -7,7 +7,18 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "scikit-learn", "numpy", "pandas", "pillow")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-tuner",
+    "optuna",
+    "mlflow",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "pillow",
+)
 
 
 def package_versions() -> dict[str, str]:

@@ -44,6 +44,9 @@ def start_tensorflow(threads: int = 0) -> Any:
             raise ConfigError(
                 f"threads {threads}: TensorFlow already computes with another number in this process; start a new one."
             ) from error
+    with contextlib.suppress(RuntimeError):  # it computes already
+        for gpu in tf.config.list_physical_devices("GPU"):  # the study's process and its workers share it
+            tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
     return tf

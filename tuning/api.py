@@ -111,9 +111,14 @@ def resume_study(
     *,
     trials: int | None = None,
     time_limit_s: float | None = None,
-    workers: int = 1,
-    store: str | Path = "mlruns",
+    data: str | Path | None = None,
     force: bool = False,
+    store: str | Path = "mlruns",
+    tracking_uri: str | None = None,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    trial_timeout_s: float | None = None,
+    max_attempts: int = 2,
     progress: bool = True,
 ) -> StudyResult:
     """Goes on with a study, as `tune resume` does.
@@ -122,9 +127,14 @@ def resume_study(
         study: its name.
         trials: how many there shall be in all; as many as before if None.
         time_limit_s: no trial is started after this many seconds.
-        workers: as in `run_study`.
-        store: folder of the study.
+        data: where the images are now, if they were moved.
         force: go on although space, data or program changed.
+        store: folder of the study.
+        tracking_uri: MLflow server or database; where the study was logged if None.
+        cache: as in `run_study`, and so on; none of these is remembered.
+        workers: as in `run_study`.
+        trial_timeout_s: as in `run_study`.
+        max_attempts: as in `run_study`.
         progress: show what happens.
 
     Raises:
@@ -138,9 +148,17 @@ def resume_study(
     from tuning.progress import PatientConsole, ProgressView
     from tuning.settings import WorkSettings
 
-    work = WorkSettings(workers=workers, time_limit_s=time_limit_s)
+    work = WorkSettings(
+        workers=workers,
+        time_limit_s=time_limit_s,
+        trial_timeout_s=trial_timeout_s,
+        max_attempts=max_attempts,
+        cache=None if cache is None else Path(cache),
+        tracking_uri=tracking_uri,
+    )
     view = ProgressView(PatientConsole()) if progress else None
-    return resume(Store.at(store), study, trials=trials, force=force, work=work, progress=view)
+    root = None if data is None else str(data)
+    return resume(Store.at(store), study, trials=trials, data=root, force=force, work=work, progress=view)
 
 
 def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:

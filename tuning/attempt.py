@@ -159,9 +159,11 @@ class _Watch:
         """Writes a checkpoint."""
         from pneumo_core.checkpoint import write_checkpoint
 
-        path = Checkpoints(self._job.checkpoints).path(self._job.trial, self._job.attempt)
+        checkpoints, trial, attempt = Checkpoints(self._job.checkpoints), self._job.trial, self._job.attempt
+        path = checkpoints.path(trial, attempt)
         try:
             write_checkpoint(state, path)
+            checkpoints.discard_older(trial, attempt)
         except OSError as error:
             raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error
         self._saved_at = self._clock()

@@ -14,7 +14,7 @@ from pneumo_core.config import TrialConfig
 if TYPE_CHECKING:
     from pneumo_core.training import TrainingState
 
-_NAME = re.compile(r"(?P<trial>[^.]+)\.(?P<attempt>\d+)(?P<unfinished>\.unfinished)?\.npz")
+_NAME = re.compile(r"(?P<trial>[^.]+)\.(?P<attempt>\d+)(?P<unfinished>\.unfinished)?\.(?P<kind>npz|begun)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +37,35 @@ class Checkpoints:
         """
         from pneumo_core.checkpoint import read_checkpoint
 
-        attempts = {
-            int(name["attempt"]) for name, _ in self._files() if name["trial"] == trial and not name["unfinished"]
-        }
+        names = [name for name, _ in self._files() if name["trial"] == trial and name["kind"] == "npz"]
+        attempts = {int(name["attempt"]) for name in names if not name["unfinished"]}
         counted = sorted((number for number in attempts if attempt is None or number <= attempt), reverse=True)
         states = (read_checkpoint(self.path(trial, number), config) for number in counted)
         return next((state for state in states if state is not None), None)
+
+    def begin(self, trial: str, attempt: int) -> bool:
+        """Returns whether an attempt begins for the first time.
+
+        Side effects:
+            Leaves a mark of it in the folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            (self.folder / f"{trial}.{attempt}.begun").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def discard_older(self, trial: str, attempt: int) -> None:
+        """Removes what earlier attempts at a trial left.
+
+        Side effects:
+            Deletes files.
+        """
+        for name, path in list(self._files()):
+            if name["trial"] == trial and int(name["attempt"]) < attempt:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def discard_all_but(self, trials: Collection[str]) -> None:
         """Removes the checkpoints of all trials but some.

@@ -16,14 +16,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
 
+from pneumo_core.errors import WorkerError
 from pneumo_core.runtime import start_tensorflow
 from tuning.attempt import AttemptLeftError, DataSetup, Job, Report, run_attempt
+from tuning.checkpoints import Checkpoints
 from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 
 _TOPIC, _START, _PLACE = "attempts", "start", "workplace"
 _SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_START_LIMIT_S = 300.0  # for a worker to take an attempt up
+_START_LIMIT_S = 300.0  # for a worker to be ready for an attempt
+_HAND_OVER_LIMIT_S = 120.0  # for a result to arrive
+_GONE = "its process ended unexpectedly (killed, out of memory, or crashed)"
 _CONFIGURATION = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-ttl": None,  # a worker may hold its interpreter for minutes; the timeout is ours
@@ -49,6 +53,7 @@ class _Attempt:
     future: Future
     since: float
     pid: int | None = None
+    begun: bool = False
     ended: bool = False
     lost_because: str = ""
 
@@ -77,17 +82,22 @@ class DaskExecutor:
         self._attempts: dict[str, _Attempt] = {}
         self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._leaving = False
-        with ThreadPoolExecutor(1, thread_name_prefix="workers") as starter:
-            self._started = starter.submit(self._start)
-            starter.shutdown(wait=False)
+        starter = ThreadPoolExecutor(1, thread_name_prefix="workers")
+        self._started = starter.submit(self._start)
+        starter.shutdown(wait=False)
 
     def open(self, setup: DataSetup) -> None:
         """Gives the workers, those to come included, what they need to know of the study.
 
         Raises:
-            OSError: if the workers could not be started.
+            WorkerError: if the workers could not be started.
         """
-        self._client.register_plugin(_Workplace(setup))
+        try:
+            self._client.register_plugin(_Workplace(setup))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise WorkerError(
+                f"the worker processes could not be started ({error}); try again, or with --workers 0."
+            ) from error
 
     @property
     def room(self) -> int:
@@ -110,7 +120,9 @@ class DaskExecutor:
             while True:
                 self._take(note, hear)
                 note = self._inbox.get_nowait()
-        self._kill_overdue()
+        self._give_up_overdue()
+        for attempt in list(self._attempts.values()):
+            self._conclude(attempt, hear)
 
     def leave(self) -> None:
         """See `Executor`."""
@@ -142,6 +154,7 @@ class DaskExecutor:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 memory_limit=None,
+                security=True,  # certificates of its own for every study: Dask would run whatever it is sent
                 silence_logs=logging.CRITICAL,
             )
             client = Client(cluster, set_as_default=False)
@@ -158,18 +171,19 @@ class DaskExecutor:
             return  # stale
         if note["kind"] == "epoch":
             hear(EpochReport(note["trial"], note["attempt"], note["epoch"], note["metrics"]))
+        elif note["kind"] == "taken":
+            attempt.pid = note["pid"]
         elif note["kind"] == "begun":
-            attempt.pid, attempt.since = note["pid"], self._clock()
+            attempt.begun, attempt.since = True, self._clock()
             hear(Begun(note["trial"], note["attempt"]))
             if self._leaving:
                 self._ask_to_leave()
-        else:
-            attempt.ended |= note["kind"] == "ended"
-            self._conclude(attempt, hear)
+        elif note["kind"] == "ended":
+            attempt.ended, attempt.since = True, self._clock()
 
     def _conclude(self, attempt: _Attempt, hear: Callable[[Message], None]) -> None:
         """Passes on how an attempt ended: when its last words were heard and its result is here, or it is lost."""
-        if not attempt.future.done():
+        if not attempt.future.done() and not (attempt.ended and attempt.lost_because):
             return
         message = _outcome(attempt)
         if isinstance(message, Lost) or attempt.ended:
@@ -177,14 +191,21 @@ class DaskExecutor:
             attempt.future.release()
             hear(message)
 
-    def _kill_overdue(self) -> None:
+    def _give_up_overdue(self) -> None:
+        """Kills the process of an attempt that takes too long: to be taken up, to be made, or to be handed over."""
         for attempt in self._attempts.values():
             passed_s = self._clock() - attempt.since
-            if attempt.pid is None:
-                if passed_s > _START_LIMIT_S and not attempt.lost_because:
-                    attempt.lost_because = f"no worker took it up in {_START_LIMIT_S:.0f} s"
+            if attempt.lost_because or attempt.future.done():
+                continue
+            if attempt.ended:
+                if passed_s > _HAND_OVER_LIMIT_S:
+                    attempt.lost_because = f"its result did not arrive in {_HAND_OVER_LIMIT_S:.0f} s"
+            elif not attempt.begun:
+                if passed_s > _START_LIMIT_S:
+                    attempt.lost_because = f"no worker was ready for it in {_START_LIMIT_S:.0f} s"
                     attempt.future.cancel()
-            elif self._timeout_s is not None and passed_s > self._timeout_s and not attempt.lost_because:
+                    _kill(attempt.pid)
+            elif self._timeout_s is not None and passed_s > self._timeout_s:
                 attempt.lost_because = f"it took longer than {self._timeout_s:g} s (--trial-timeout)"
                 _kill(attempt.pid)
 
@@ -195,21 +216,28 @@ class DaskExecutor:
 
 def _outcome(attempt: _Attempt) -> Message:
     job, future = attempt.job, attempt.future
-    if future.status == "finished":
-        return Finished(job.trial, job.attempt, future.result())
-    error = future.exception() if future.status == "error" else None
-    if isinstance(error, AttemptLeftError):
+    lost = Lost(job.trial, job.attempt, attempt.lost_because or _GONE)
+    try:
+        return Finished(
+            job.trial, job.attempt, future.result(timeout=0 if attempt.lost_because else _HAND_OVER_LIMIT_S)
+        )
+    except AttemptLeftError:
         return Left(job.trial, job.attempt)
-    if error is None or attempt.lost_because or isinstance(error, KilledWorker):
-        gone = "its process ended unexpectedly (killed, out of memory, or crashed)"
-        return Lost(job.trial, job.attempt, attempt.lost_because or gone)
-    return Raised(job.trial, job.attempt, error)
+    except (KilledWorker, AttemptRepeatedError, CancelledError):
+        return lost
+    except Exception as error:
+        gone = attempt.lost_because or future.status != "error"  # a result that could not be fetched
+        return lost if gone else Raised(job.trial, job.attempt, error)
 
 
 def _kill(pid: int | None) -> None:
     with contextlib.suppress(ProcessLookupError):
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
+
+
+class AttemptRepeatedError(Exception):
+    """Dask makes an attempt again because its result went with its worker; only the study tries again."""
 
 
 class _Start(WorkerPlugin):  # type: ignore[misc]  # Dask has no type information
@@ -261,9 +289,12 @@ def _make_attempt(attempt: Callable[..., TrialResult], job: Job) -> TrialResult:
     def report(epoch: int, metrics: dict[str, float]) -> None:
         place.say(kind="epoch", epoch=epoch, metrics=metrics, **mark)
 
+    place.say(kind="taken", pid=os.getpid(), **mark)
     try:
+        if not Checkpoints(job.checkpoints).begin(job.trial, job.attempt):
+            raise AttemptRepeatedError
         data = place.data()
-        place.say(kind="begun", pid=os.getpid(), **mark)
+        place.say(kind="begun", **mark)
         return attempt(job, data, report, place.leaving.is_set)
     finally:
         place.say(kind="ended", **mark)

@@ -76,12 +76,14 @@ class StudyResumed:
 
     Attributes:
         trials: how many are asked for from now on, those of before counted.
-        forced: what had changed since the study began, and was accepted with `--force`.
+        forced: what had changed, and was accepted with `--force`.
+        identity: what the study's data, space and program are from now on; see `tuning.identity.identity_of`.
     """
 
     kind: ClassVar[str] = "study_resumed"
     trials: int
     forced: list[str]
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tuning.events import StudyStarted
 
 _CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"}
 _TUNING = ("algorithms", "attempt", "hyperband", "oracles", "pruning", "spaces", "tpe", "trial", "trial_data")
-_LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "tensorflow")
+_LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
+_COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
 
 
@@ -32,6 +33,11 @@ def _files() -> Iterator[tuple[str, Path]]:
         for path in Path(str(package.__file__)).parent.glob("*.py"):
             if (path.stem in _TUNING) if package is tuning else path.stem not in _CORE_ASIDE:
                 yield f"{package.__name__}/{path.name}", path
+
+
+def identity_of(started: StudyStarted) -> dict[str, Any]:
+    """Returns the fields that `differences` looks at."""
+    return {name: getattr(started, name) for name in _COMPARED}
 
 
 def differences(before: StudyStarted, now: StudyStarted) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
+from pneumo_core.durability import flush
 from pneumo_core.errors import StoreError
 from tuning.events import EVENTS, Event
 
@@ -40,8 +41,11 @@ class Journal:
         head = {"v": FORMAT_VERSION, "at": round(self._clock(), 3), "event": event.kind}
         line = json.dumps(head | dataclasses.asdict(event), separators=(",", ":")) + "\n"
         try:
+            begins = not self._path.exists()
             with self._path.open("ab", buffering=0) as file:
                 self._write_whole(file, line.encode())
+            if begins:
+                flush(self._path.parent)
         except OSError as error:
             raise StoreError(f"journal {self._path}: cannot be written ({error.strerror or error}).") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import shlex
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import threads_in_use
 from search_spaces import SearchSpace, builtin_spaces
+from tuning.checkpoints import Checkpoints
 from tuning.events import StudyResumed, StudyStarted
-from tuning.identity import code_digests, differences
+from tuning.identity import code_digests, differences, identity_of
 from tuning.journal import drop_torn_line
 from tuning.preparation import Preparation, prepare
 from tuning.ranking import load_record
@@ -148,18 +150,23 @@ def resume_study(
         record = load_record(store, name)
         wanted = trials or record.trials_wanted
         _refuse_over(record, wanted)
-        settings = _recorded_settings(record.started, store, data, work or WorkSettings())
+        root = data or record.identity.data_root
+        settings = _recorded_settings(record.started, store, root, work or WorkSettings())
         with _workers(settings.work, tell) as workers:
             prepared = prepare(settings, tell)
             prepared.data.check_cache()
-            changed = _changes(record.started, settings, prepared)
+            now = _now(settings, prepared)
+            changed = differences(record.identity, now)
             if changed and not force:
                 raise StudyError(
-                    f"study {name}: would not go on as it began:\n  " + "\n  ".join(changed) + "\n"
-                    "undo the changes or start a new study; --force accepts them and leaves a mark in the study."
+                    f"study {name}: would not go on as it was:\n  " + "\n  ".join(changed) + "\n"
+                    "undo the changes or start a new study; --force goes on (with the space as it was recorded), and "
+                    "leaves a mark in the study."
                 )
+            if changed:
+                Checkpoints(folder.checkpoints).discard_all_but(())  # trainings that were begun begin anew
             run = _Run(settings, prepared, folder, workers, progress, tell, warn)
-            return run(record, StudyResumed(wanted, changed))
+            return run(record, StudyResumed(wanted, changed, identity_of(now)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +213,8 @@ class _Run:
             finally:
                 stop.at_once = True
                 self._finish(projection)
+                if any(not trial.over for trial in record.trials.values()) or len(record.trials) < record.trials_wanted:
+                    self.tell(f"nothing is lost; go on with: tune resume {self._address}")
 
     def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
         from tuning.tracking import Tracker, recorded_uri
@@ -217,11 +226,21 @@ class _Run:
         name = self.folder.name
         if projection.behind > _TOLD_BACKLOG:
             self.tell("writing the last trials to MLflow; Ctrl-C leaves them to `tune sync`")
-        written = False
-        with contextlib.suppress(KeyboardInterrupt):
+        reason = ""
+        try:
             written = projection.finish(_PATIENCE_S)
+        except KeyboardInterrupt:
+            written = False
+        except Exception as error:  # the study has its result, whatever became of its picture in MLflow
+            written, reason = False, f" ({type(error).__name__}: {error})"
         if not written:
-            self.warn(f"MLflow lacks the last of study {name}; write it with: tune sync {name}")
+            self.warn(f"MLflow lacks the last of study {name}{reason}; write it with: tune sync {self._address}")
+
+    @property
+    def _address(self) -> str:
+        """What commands have to be told to find the study."""
+        root = self.settings.store.root
+        return self.folder.name + ("" if root == Path("mlruns").resolve() else f" --store {shlex.quote(str(root))}")
 
 
 def _refuse_early(settings: StudySettings) -> None:
@@ -237,8 +256,7 @@ def _refuse_over(record: StudyRecord, wanted: int) -> None:
     name, done = record.started.study, len(record.trials)
     if wanted < done:
         raise StudyError(f"study {name}: has {done} trials already, got --trials {wanted}; give more.")
-    over = record.ended is not None and record.ended.status == "finished" and wanted == record.trials_wanted
-    if over and all(trial.over for trial in record.trials.values()):
+    if done >= wanted and all(trial.over for trial in record.trials.values()):
         raise StudyError(f"study {name}: is finished, with {done} trials; to go on with it give more with --trials.")
 
 
@@ -256,11 +274,17 @@ def _workers(work: WorkSettings, tell: Tell, given: DaskExecutor | None = None) 
             given.close()
 
 
-def _recorded_settings(started: StudyStarted, store: Store, data: str | None, work: WorkSettings) -> StudySettings:
+def _recorded_settings(started: StudyStarted, store: Store, data: str, work: WorkSettings) -> StudySettings:
     """What the user asked for when the study began."""
+    try:
+        space = SearchSpace.model_validate(started.definition)
+    except ValueError as error:
+        raise StudyError(
+            f"study {started.study}: its space is of another version of this program ({error})."
+        ) from error
     return StudySettings(
-        space=SearchSpace.model_validate(started.definition),
-        data=data or started.data_root,
+        space=space,
+        data=data,
         store=store,
         name=started.study,
         class_names=(started.class_names[0], started.class_names[1]),
@@ -273,14 +297,14 @@ def _recorded_settings(started: StudyStarted, store: Store, data: str | None, wo
     )
 
 
-def _changes(before: StudyStarted, settings: StudySettings, prepared: Preparation) -> list[str]:
-    """What would make the study go on otherwise than it began; the space as its file is now."""
+def _now(settings: StudySettings, prepared: Preparation) -> StudyStarted:
+    """What would be recorded if the study began now; the space as its file is now."""
     space = settings.space
     source = settings.space_source
     if source in builtin_spaces() or Path(source).is_file():
         now = open_space(source, settings.overrides)
         space = now.replace(trials=space.trials, algorithm=space.algorithm, seed=space.seed)
-    return differences(before, _started(dataclasses.replace(settings, space=space), prepared, before.study))
+    return _started(dataclasses.replace(settings, space=space), prepared, settings.name or "")
 
 
 def _started(settings: StudySettings, prepared: Preparation, name: str) -> StudyStarted:

@@ -114,8 +114,6 @@ class ProgressView:
         study, counts = record.started.study, ", ".join(f"{n} {status}" for status, n in record.counts().items())
         reason = f" ({event.reason})" if event.reason else ""
         self._say(f"study {study}: {event.status}{reason} after {event.wall_s:.1f} s, {counts}")
-        if event.status != "finished":
-            self._say(f"nothing is lost; go on with: tune resume {study}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -142,6 +142,7 @@ class Projection:
                 self._rest(reached)
         except BaseException as error:  # raised again by `finish`, in the thread that runs the study
             self._error = error
+            self._warn(f"MLflow gets nothing more of study {self._folder.name} for now ({error}); trials go on.")
 
     def _rest(self, reached: bool) -> None:
         if reached:
@@ -281,6 +282,8 @@ class Projection:
             raise StoreError(
                 f"study {self._folder.name}: plots cannot be written to {staging} ({error.strerror or error})."
             ) from error
+        except ValueError as error:  # of tables that a power cut left damaged
+            self._warn(f"plots of trial {trial.trial} cannot be drawn ({type(error).__name__}: {error}).")
 
     def _leave_if_told(self) -> None:
         if self._left.is_set():

@@ -80,6 +80,7 @@ class StudyRecord:
         ended: how it ended; None while it runs, or if its process was killed.
         trials_wanted: how many trials are asked for, after resumes.
         forced: what had changed when the study was resumed, and was accepted.
+        identity: the settings with data, space and program as they were when the study was last taken up.
     """
 
     started: StudyStarted
@@ -88,9 +89,11 @@ class StudyRecord:
     ended: StudyEnded | None = None
     trials_wanted: int = 0
     forced: list[str] = dataclasses.field(default_factory=list)
+    identity: StudyStarted = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         self.trials_wanted = self.trials_wanted or self.started.trials
+        self.identity = self.started
 
     def ranked(self) -> list[TrialRecord]:
         """Returns all trials, best score first, then pruned ones, then those without a score.
@@ -174,6 +177,7 @@ class StudyRecord:
     def _resume(self, event: StudyResumed) -> None:
         self.ended, self.trials_wanted = None, event.trials
         self.forced += event.forced
+        self.identity = dataclasses.replace(self.identity, **event.identity)
         for trial in self.trials.values():
             if trial.status == "interrupted":
                 trial.status = "running"

@@ -41,7 +41,9 @@ def stop_requests(tell: Callable[[str], None] = lambda text: None) -> Iterator[S
         if request.requested or request.at_once:
             raise KeyboardInterrupt
         request.requested = True
-        tell("stopping when the epoch is over and saved; again to stop at once")
+        # In a thread: the signal may have come in the middle of a write to the same stream.
+        words = "stopping when the epoch is over and saved; again to stop at once"
+        threading.Thread(target=tell, args=(words,), daemon=True).start()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():

@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,7 @@ from typing import IO
 from pneumo_core.errors import StoreError, StudyError
 from tuning.journal import begun_at
 
+_LOCK_LOOKS, _LOCK_PAUSE_S = 5, 0.1
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -209,29 +211,37 @@ class StudyFolder:
         Side effects:
             Writes the lock file.
         """
-        try:
-            file = self.lock.open("a+")
-        except OSError as error:
-            raise StoreError(
-                f"study {self.name}: cannot be locked in {self.root} ({error.strerror or error})."
-            ) from error
-        with file:
-            if not _locked(file):
-                file.seek(0)
-                raise StudyError(
-                    f"study {self.name}: is being run by {file.read().strip() or 'another process'}; wait for its end "
-                    "or stop it."
-                )
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(self.lock.open("a+"))
+                holder = self._take(file)
+            except OSError as error:
+                raise StoreError(
+                    f"study {self.name}: cannot be locked in {self.root} ({error.strerror or error})."
+                ) from error
+            if holder:
+                raise StudyError(f"study {self.name}: is being run by {holder}; wait for its end or stop it.")
             yield
+
+    def _take(self, file: IO[str]) -> str:
+        """Takes the lock and returns nothing, or returns who has it."""
+        for _ in range(_LOCK_LOOKS):  # somebody may just be looking
+            if _locked(file, fcntl.LOCK_EX):
+                break
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            file.seek(0)
+            return file.read().strip() or "another process"
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        return ""
 
     def is_held(self) -> bool:
         """Returns whether a process runs the study."""
         try:
             with self.lock.open() as file:
-                return not _locked(file)
+                return not _locked(file, fcntl.LOCK_SH)
         except OSError:
             return False
 
@@ -249,9 +259,9 @@ class StudyFolder:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

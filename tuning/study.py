@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError
+from pneumo_core.durability import flush_tree
+from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError, WorkerError
 from search_spaces import SearchSpace
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
@@ -120,6 +121,7 @@ class Study:
         self._waiting: list[str] = []
         self._oracle = SearchOracle(space, self._base.epochs)
         self._exhausted = False
+        self._losses_in_a_row = 0
 
     def announce(self, event: Event) -> None:
         """Records an event and tells the listeners.
@@ -145,8 +147,8 @@ class Study:
             KeyboardInterrupt: if the user interrupts; trials are left at a state they can be taken up from.
         """
         begun, status, reason = self._clock(), "failed", ""
+        self.announce(first)
         try:
-            self.announce(first)
             self._take_up()
             reason = self._search(begun)
             if self.record.best():
@@ -266,6 +268,7 @@ class Study:
             self._running[message.trial] = self._clock()
             return
         if isinstance(message, EpochReport):
+            self._losses_in_a_row = 0
             self._note_epoch(trial, message.epoch, message.metrics)
             return
         begun = self._running.pop(message.trial)
@@ -278,6 +281,12 @@ class Study:
                 self._fail(trial, str(message.error), begun)
             case Lost():
                 self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason))
+                self._losses_in_a_row += 1
+                if self._losses_in_a_row >= 2 * self._limits.attempts:  # two trials: then it is not their fault
+                    raise WorkerError(
+                        f"{self._losses_in_a_row} workers in a row were lost before an epoch was trained, at last "
+                        f"because {message.reason}; look at memory, disk and data, then resume the study."
+                    )
                 if trial.lost_attempts >= self._limits.attempts:
                     self._fail(trial, f"lost {trial.lost_attempts} times, at last because {message.reason}", begun)
                 else:
@@ -300,6 +309,7 @@ class Study:
             return
         with self._writing():
             write_trial_files(result, self._folder.staging(trial.trial))
+            flush_tree(self._folder.staging(trial.trial))
         self.announce(
             TrialCompleted(
                 trial=trial.trial,

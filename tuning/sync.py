@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pneumo_core.errors import PneumoError
 from tuning.backlog import Cursor
 from tuning.journal import Journal, drop_torn_line, read_journal
 from tuning.projection import Projection
@@ -73,7 +72,8 @@ def close_abandoned(store: Store, uri: str | None, limit_s: float = _ABANDONED_L
             break
         if Cursor.read(folder).is_settled(folder) or folder.is_held():
             continue
-        with contextlib.suppress(PneumoError), folder.hold():  # a damaged study is told of when it is used
+        # Nothing that is wrong with another study stops this one; it is told of when it is used.
+        with contextlib.suppress(Exception), folder.hold():
             record = _begun(folder)
             address = reachable_uri(record, current)
             if address is None or address in away or not record.started.study_id:

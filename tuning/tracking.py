@@ -90,7 +90,8 @@ def absolute_uri(uri: str) -> str:
 
 def redacted(uri: str) -> str:
     """Returns a URI, or a text with URIs in it, without passwords: for messages and for the record."""
-    return re.sub(r"(://[^/@:\s]*:)[^/@\s]*@", r"\1***@", uri)
+    uri = re.sub(r"(://[^/@:\s]*:)[^/@\s]*@", r"\1***@", uri)
+    return re.sub(r"(https?://)[^/@:\s]+@", r"\1***@", uri)  # a token in the place of a user
 
 
 def prepare_embedded(store: Store) -> None:
@@ -210,7 +211,7 @@ def reachable_uri(record: StudyRecord, current: str) -> str | None:
 
 
 def _lacks_password(uri: str) -> bool:
-    return ":***@" in uri
+    return "***@" in uri
 
 
 class Tracker:

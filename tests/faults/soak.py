@@ -1,6 +1,6 @@
 """Disturbs studies at random moments until they are over, and compares them with studies left in peace.
 
-    python tests/faults/soak.py [--fault NAME ...] [--algorithm NAME ...] [--trials 30] [--times 20] [--seed 0]
+    python tests/faults/soak.py [--fault NAME ...] [--algorithm NAME ...] [--trials 30] [--times 20] [--real]
 
 Faults: `driver` and `worker` (SIGKILL to the study's process, to its worker), `server` (SIGKILL to the MLflow server,
 which is back after a minute at first, then sooner), `disk` (a small file system runs full; needs root). Real training
@@ -42,12 +42,13 @@ parameters:
   head_units: {{type: choice, values: [8, 16, 32, 64, 128], ordered: true}}
   dropout: {{type: float, min: 0.0, max: 0.6, step: 0.1}}
   unfrozen_layers: {{type: choice, values: [0, 1], ordered: true}}
-  backbone_lr_fraction: {{type: float, min: 0.01, max: 0.1, log: true, when: {{unfrozen_layers: [1]}}}}
+  backbone_lr_fraction: {{type: {fraction}, when: {{unfrozen_layers: [1]}}}}
   learning_rate: {{type: {rate}}}
 start_with:
   - {{head_units: 16, dropout: 0.5, unfrozen_layers: 0, learning_rate: 1.0e-3}}
 """
-ENDLESS_RATE, FINITE_RATE = "float, min: 1.0e-4, max: 1.0e-2, log: true", "choice, values: [1.0e-4, 1.0e-3, 1.0e-2]"
+ENDLESS = {"rate": "float, min: 1.0e-4, max: 1.0e-2, log: true", "fraction": "float, min: 0.01, max: 0.1, log: true"}
+FINITE = {"rate": "choice, values: [1.0e-4, 1.0e-3, 1.0e-2]", "fraction": "choice, values: [0.01, 0.1]"}
 SMALL_MB = 64
 
 
@@ -184,11 +185,11 @@ FAULTS: dict[str, Callable[[Victim, int], int]] = {
 }
 
 
-def soak(fault: str, algorithm: str, trials: int, times: int, seed: int, folder: Path) -> Outcome:
+def soak(fault: str, algorithm: str, trials: int, times: int, seed: int, folder: Path, *, stub: bool) -> Outcome:
     """Runs a study undisturbed and another under fire, and compares."""
-    begun, stub = time.monotonic(), algorithm != "tpe"
+    begun = time.monotonic()
     data, space = write_phantoms(folder / "data", patients=60, size_px=(48, 96)), folder / "soak.yaml"
-    space.write_text(SPACE.format(trials=trials, rate=FINITE_RATE if algorithm == "grid" else ENDLESS_RATE))
+    space.write_text(SPACE.format(trials=trials, **(FINITE if algorithm == "grid" else ENDLESS)))
     calm, fire = (
         Victim(
             Store.at(place),
@@ -242,6 +243,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", action="store_true", help="real training for every oracle")
     asked = parser.parse_args()
     header = [field.name.replace("_", " ") for field in dataclasses.fields(Outcome)]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}", flush=True)
@@ -250,7 +252,8 @@ def main() -> None:
         every = ["tpe", "random", "grid", "bayesian", "hyperband"] if fault == "driver" else ["tpe"]
         for algorithm in asked.algorithm or every:
             folder = Path(tempfile.mkdtemp(prefix=f"soak-{fault}-{algorithm}-"))
-            outcome = soak(fault, algorithm, asked.trials, asked.times, asked.seed, folder)
+            stub = algorithm != "tpe" and not asked.real
+            outcome = soak(fault, algorithm, asked.trials, asked.times, asked.seed, folder, stub=stub)
             cells = [f"{value:.0f}" if isinstance(value, float) else str(value) for value in vars(outcome).values()]
             print(f"| {' | '.join(cells)} |", flush=True)
             good &= outcome.good

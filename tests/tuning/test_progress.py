@@ -100,7 +100,7 @@ def test_a_terminal_gets_bars() -> None:
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_was_lost_and_taken_up_again_is_told(terminal: bool) -> None:
-    """A lost attempt with its reason; an interruption with the command that goes on; where a resumed study stands."""
+    """A lost attempt with its reason; where a resumed study stands."""
     events: list[Event] = [
         *EVENTS[:7],
         AttemptFailed("t0002", 1, "it took longer than 9 s"),
@@ -113,7 +113,6 @@ def test_what_was_lost_and_taken_up_again_is_told(terminal: bool) -> None:
     ]
     shown = _shown(events, terminal=terminal)
     assert "t0002  attempt 1 lost: it took longer than 9 s" in shown
-    assert "go on with: tune resume s" in shown
     assert "study s: goes on at 1 of 3 trials by tpe" in shown
     assert "t0002  val_roc_auc 0.9500   pruned" in shown
     assert "1 completed, 0 failed, 1 pruned" in shown

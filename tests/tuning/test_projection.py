@@ -33,6 +33,7 @@ from tuning.events import (
     TrialFailed,
     TrialStarted,
 )
+from tuning.figures import draw_plots
 from tuning.journal import Journal, read_journal
 from tuning.projection import Projection
 from tuning.store import Store, StudyFolder
@@ -586,6 +587,21 @@ def test_studies_that_are_complete_cost_a_look(drama: Drama, monkeypatch: pytest
     monkeypatch.setattr("tuning.sync.read_journal", lambda path: pytest.fail("read"))
     monkeypatch.setattr("tuning.backlog.read_entries", lambda path, start=0: pytest.fail("read"))
     assert close_abandoned(drama.store, None) == []
+
+
+def test_damaged_files_of_a_trial_stop_nobody(drama: Drama) -> None:
+    """A table that a power cut left empty costs the plots, with a word, and neither the study nor another one."""
+    drama.start()
+    drama.play(1)
+    staging = drama.folder.staging("t0001")
+    for name in ("scores.csv", "history.csv"):
+        (staging / name).write_text("")
+    drama.end()
+    told: list[str] = []
+    projection = drama.projection(told.append, draw=draw_plots)
+    assert projection.finish(30)
+    assert "plots of trial t0001 cannot be drawn" in told[0]
+    assert drama.run("t0001").info.status == "FINISHED"
 
 
 def test_studies_that_cannot_be_closed_stop_nobody(store: Store) -> None:

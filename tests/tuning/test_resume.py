@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pneumo_core.errors import ConfigError, DivergedError, StoreError, StudyError
-from tuning import attempt as attempt_module
 from tuning import identity, resume_study, run_study
-from tuning.events import EpochEnded, Event, TrialCompleted
-from tuning.journal import read_journal
+from tuning import trial as trial_module
+from tuning.events import EpochEnded, Event, StudyStarted, TrialCompleted
+from tuning.journal import Journal, read_journal
 from tuning.launch import launch_study
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.record import StudyRecord
@@ -107,7 +107,7 @@ def test_every_algorithm_goes_on_exactly(
 
 def _fail_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    real, calls = attempt_module.execute_trial, []
+    real, calls = trial_module.execute_trial, []
 
     def second_diverges(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
@@ -115,7 +115,7 @@ def _fail_second(monkeypatch: pytest.MonkeyPatch) -> None:
             raise DivergedError("loss became nan in epoch 1")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(attempt_module, "execute_trial", second_diverges)
+    monkeypatch.setattr(trial_module, "execute_trial", second_diverges)
 
 
 def test_a_changed_program_is_refused_in_words_or_forced_with_a_mark(
@@ -129,10 +129,45 @@ def test_a_changed_program_is_refused_in_words_or_forced_with_a_mark(
     monkeypatch.setattr("tuning.launch.code_digests", lambda: real | {"pneumo_core/training.py": "another"})
     with pytest.raises(StudyError, match=r"code: pneumo_core/training.py was changed\n.*--force"):
         resume_study("s", store=tmp_path, workers=0, progress=False)
+    old = tmp_path / "studies/s/checkpoints/t0002.1.npz"  # of the program as it was
+    old.parent.mkdir(exist_ok=True)
+    old.write_bytes(b"")
     result = resume_study("s", store=tmp_path, force=True, trials=2, workers=0, progress=False)
+    result = resume_study("s", store=tmp_path, trials=3, workers=0, progress=False)  # accepted once and for all
     assert result.record.forced == ["code: pneumo_core/training.py was changed"]
+    monkeypatch.undo()
+    with pytest.raises(StudyError, match=r"code: pneumo_core/training.py was changed"):
+        resume_study("s", store=tmp_path, trials=4, workers=0, progress=False)
     run = MlflowClient(result.record.started.tracking_uri).get_run(result.record.run_id or "")
     assert run.data.tags["pneumo.forced"] == "code: pneumo_core/training.py was changed"
+
+
+def test_a_study_that_ran_out_of_time_takes_more(
+    finished: Finished, tiny_space: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    """As if it had had the time at first."""
+    run_study(str(tiny_space), phantoms, study="s", time_limit_s=1e-3, store=tmp_path, workers=0, progress=False)
+    assert len(load_record(Store.at(tmp_path), "s").trials) <= 1
+    result = resume_study("s", store=tmp_path, workers=0, progress=False)
+    assert _plain(result.record) == _plain(finished[1])
+
+
+def test_a_study_that_could_not_record_its_start_leaves_no_trace(
+    tiny_space: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk too full for the first line, with room for a shorter one: the name is free again."""
+    real = Journal.append
+
+    def full(journal: Journal, event: Event) -> None:
+        if isinstance(event, StudyStarted):
+            raise StoreError("journal: cannot be written (No space left on device).")
+        real(journal, event)
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(StoreError, match="No space left"):
+        run_study(str(tiny_space), phantoms, study="s", store=tmp_path, workers=0, progress=False)
+    assert Store.at(tmp_path).study_names() == []
+    assert not (tmp_path / "studies" / "s").exists()
 
 
 def test_a_changed_space_or_data_is_refused_with_the_difference(

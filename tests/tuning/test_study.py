@@ -20,9 +20,9 @@ from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
 from pneumo_core.evaluation import compute_metrics
 from pneumo_core.splits import holdout
-from tuning import attempt as attempt_module
 from tuning import launch as launch_module
 from tuning import leaderboard, run_study
+from tuning import trial as trial_module
 from tuning.events import EpochEnded, Event
 from tuning.launch import launch_study, plan_study
 from tuning.ranking import leaderboard_rows, load_record
@@ -115,7 +115,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
     tmp_path: Path, tiny_space: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The failure has a reason, counts as failed, and the others complete."""
-    real, calls = attempt_module.execute_trial, []
+    real, calls = trial_module.execute_trial, []
 
     def second_diverges(*args: object, **kwargs: object) -> object:
         calls.append(args)
@@ -123,7 +123,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
             raise DivergedError("loss became nan in epoch 1")
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(attempt_module, "execute_trial", second_diverges)
+    monkeypatch.setattr(trial_module, "execute_trial", second_diverges)
     result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, workers=0, progress=False)
     assert result.summary()["trials"] == {"completed": 2, "failed": 1}
     last = result.record.ranked()[-1]
@@ -149,7 +149,7 @@ def test_a_bug_ends_the_study_at_once_and_is_recorded(
     def broken(*args: object, **kwargs: object) -> object:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(attempt_module, "execute_trial", broken)
+    monkeypatch.setattr(trial_module, "execute_trial", broken)
     with pytest.raises(ZeroDivisionError):
         run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, workers=0, progress=False)
     record = load_record(Store.at(tmp_path), "buggy")
