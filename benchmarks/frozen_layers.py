@@ -112,7 +112,8 @@ def ours(space: Path, data: Path, store: Path, study: str) -> dict[str, Any]:
             trial["epochs"] += line["metrics"]["duration_s"]
             trial["trained"] = line["at"]
         elif line["event"] == "trial_completed":
-            trial |= {"val_roc_auc": line["metrics"]["val_roc_auc"], "next": following["at"]}
+            waits = following["event"] == "trial_started"  # after the last trial nobody does
+            trial |= {"val_roc_auc": line["metrics"]["val_roc_auc"], "next": (following if waits else line)["at"]}
     del trials[""]
     for trial in trials.values():
         trial["training_s"] = trial["epochs"]

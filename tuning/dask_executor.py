@@ -133,12 +133,10 @@ class DaskExecutor:
     def close(self) -> None:
         """See `Executor`."""
         with contextlib.suppress(Exception):  # whatever did not start, or is gone already
-            busy = bool(self._attempts)
             client, cluster = self._started.result()
-            if busy:
-                for nanny in cluster.workers.values():
-                    nanny.auto_restart = False
-                    _kill(nanny.pid)
+            for nanny in cluster.workers.values():  # to end by themselves takes them a second
+                nanny.auto_restart = False
+                _kill(nanny.pid)
             client.close(timeout=2)
             cluster.close(timeout=5)
 
@@ -184,6 +182,8 @@ class DaskExecutor:
     def _conclude(self, attempt: _Attempt, hear: Callable[[Message], None]) -> None:
         """Passes on how an attempt ended: when its last words were heard and its result is here, or it is lost."""
         if not attempt.future.done() and not (attempt.ended and attempt.lost_because):
+            return
+        if attempt.future.status == "finished" and not attempt.ended:
             return
         message = _outcome(attempt)
         if isinstance(message, Lost) or attempt.ended:

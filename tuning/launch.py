@@ -213,7 +213,7 @@ class _Run:
             finally:
                 stop.at_once = True
                 self._finish(projection)
-                if any(not trial.over for trial in record.trials.values()) or len(record.trials) < record.trials_wanted:
+                if not _is_over(record):
                     self.tell(f"nothing is lost; go on with: tune resume {self._address}")
 
     def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
@@ -256,8 +256,16 @@ def _refuse_over(record: StudyRecord, wanted: int) -> None:
     name, done = record.started.study, len(record.trials)
     if wanted < done:
         raise StudyError(f"study {name}: has {done} trials already, got --trials {wanted}; give more.")
-    if done >= wanted and all(trial.over for trial in record.trials.values()):
+    if done == wanted and all(trial.over for trial in record.trials.values()):
         raise StudyError(f"study {name}: is finished, with {done} trials; to go on with it give more with --trials.")
+
+
+def _is_over(record: StudyRecord) -> bool:
+    """Whether a resume would find nothing to do."""
+    from tuning.study import EXHAUSTED
+
+    exhausted = record.ended is not None and record.ended.reason == EXHAUSTED
+    return record.is_complete() or (exhausted and all(trial.over for trial in record.trials.values()))
 
 
 @contextlib.contextmanager

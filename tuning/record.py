@@ -116,6 +116,10 @@ class StudyRecord:
         """Returns how many trials have the status."""
         return sum(trial.status == status for trial in self.trials.values())
 
+    def is_complete(self) -> bool:
+        """Returns whether as many trials as are wanted are over."""
+        return len(self.trials) >= self.trials_wanted and all(trial.over for trial in self.trials.values())
+
     def counts(self) -> dict[str, int]:
         """Returns how many trials completed, failed and, if any, were pruned."""
         counts = {"completed": self.count("completed"), "failed": self.count("failed")}

@@ -41,6 +41,9 @@ from tuning.trial import TrialResult, write_trial_files
 Listener = Callable[[Event, StudyRecord], None]
 """Is told every event, with the record that the event is already part of."""
 
+EXHAUSTED = "every configuration was tried"
+"""Why a study ended, if its space holds fewer configurations than it was asked for."""
+
 _POLL_S = 0.2
 
 
@@ -196,15 +199,11 @@ class Study:
             if not self._running:
                 break
             self._executor.wait(self._hear, _POLL_S)
-        if self._is_complete():
+        if self.record.is_complete():
             return ""
         if self._stop.requested:
             raise KeyboardInterrupt
-        return "every configuration was tried" if self._exhausted else "time limit reached"
-
-    def _is_complete(self) -> bool:
-        trials = self.record.trials
-        return len(trials) >= self.record.trials_wanted and all(trial.over for trial in trials.values())
+        return EXHAUSTED if self._exhausted else "time limit reached"
 
     def _fill(self) -> None:
         """Hands out attempts while there is room: trials that were caught in the middle first, then new ones."""

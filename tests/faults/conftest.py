@@ -13,7 +13,7 @@ from tuning.record import StudyRecord
 SPACE = """\
 name: fragile
 trials: 5
-epochs: 6
+epochs: 8
 fixed: {weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 4, patience: 0}
 parameters:
   head_units: {type: choice, values: [16, 32, 64], ordered: true}

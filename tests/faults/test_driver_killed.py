@@ -50,7 +50,7 @@ def test_a_study_killed_and_interrupted_ends_as_one_left_in_peace(
     assert not alive
 
     running = _start("resume", "s", "--store", store.root, log=log)
-    _wait_for(journal, '"trial":"t0003","epoch":1')
+    _wait_for(journal, '"trial":"t0003","epoch":0')
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=60) == 130
     assert "tune resume s" in log.read_text()
