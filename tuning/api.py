@@ -116,9 +116,9 @@ def resume_study(
     store: str | Path = "mlruns",
     tracking_uri: str | None = None,
     cache: str | Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     trial_timeout_s: float | None = None,
-    max_attempts: int = 2,
+    max_attempts: int | None = None,
     progress: bool = True,
 ) -> StudyResult:
     """Goes on with a study, as `tune resume` does.
@@ -131,10 +131,10 @@ def resume_study(
         force: go on although space, data or program changed.
         store: folder of the study.
         tracking_uri: MLflow server or database; where the study was logged if None.
-        cache: as in `run_study`, and so on; none of these is remembered.
-        workers: as in `run_study`.
-        trial_timeout_s: as in `run_study`.
-        max_attempts: as in `run_study`.
+        cache: as in `run_study`, here and below; as it was at the study's start if None.
+        workers: see `cache`.
+        trial_timeout_s: see `cache`.
+        max_attempts: see `cache`.
         progress: show what happens.
 
     Raises:
@@ -146,16 +146,16 @@ def resume_study(
     """
     from tuning.launch import resume_study as resume
     from tuning.progress import PatientConsole, ProgressView
-    from tuning.settings import WorkSettings
 
-    work = WorkSettings(
-        workers=workers,
-        time_limit_s=time_limit_s,
-        trial_timeout_s=trial_timeout_s,
-        max_attempts=max_attempts,
-        cache=None if cache is None else Path(cache),
-        tracking_uri=tracking_uri,
-    )
+    given = {
+        "workers": workers,
+        "time_limit_s": time_limit_s,
+        "trial_timeout_s": trial_timeout_s,
+        "max_attempts": max_attempts,
+        "cache": cache,
+        "tracking_uri": tracking_uri,
+    }
+    work = {name: value for name, value in given.items() if value is not None}
     view = ProgressView(PatientConsole()) if progress else None
     root = None if data is None else str(data)
     return resume(Store.at(store), study, trials=trials, data=root, force=force, work=work, progress=view)

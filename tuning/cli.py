@@ -181,39 +181,40 @@ def resume(
     ),
     time: TimeOption = None,
     data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
-    workers: WorkersOption = 1,
-    trial_timeout: TimeoutOption = None,
-    max_attempts: AttemptsOption = 2,
-    plots: PlotsOption = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on although space, data or program changed; the study bears a mark.")
+        bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
     ] = False,
-    cache: CacheOption = None,
-    cache_budget: BudgetOption = "50GB",
+    workers: Annotated[int | None, typer.Option(min=0, help="As for `tune run`, here and below; else as before.")] = (
+        None
+    ),
+    trial_timeout: TimeoutOption = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1)] = None,
+    plots: Annotated[bool | None, typer.Option("--plots/--no-plots")] = None,
+    cache: Annotated[Path | None, typer.Option("--cache")] = None,
+    cache_budget: Annotated[str | None, typer.Option()] = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a study that was interrupted, or give a finished one more trials.
+    """Go on with a study that was interrupted, or give it more trials or time.
 
     Example: tune resume vgg16-1 --trials 40
     """
     from tuning.launch import resume_study
     from tuning.progress import ProgressView
-    from tuning.settings import WorkSettings
 
-    work = WorkSettings(
-        workers=workers,
-        time_limit_s=parse_duration("--time", time),
-        trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
-        max_attempts=max_attempts,
-        cache=cache,
-        cache_budget_bytes=parse_size(cache_budget),
-        tracking_uri=tracking_uri,
-        plots=plots,
-    )
+    given = {
+        "workers": workers,
+        "time_limit_s": parse_duration("--time", time),
+        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
+        "max_attempts": max_attempts,
+        "plots": plots,
+        "cache": cache,
+        "tracking_uri": tracking_uri,
+    }
+    work = {name: value for name, value in given.items() if value is not None}
     tell = teller()
     result = resume_study(
         _open_store(store),
@@ -221,7 +222,7 @@ def resume(
         trials=trials,
         data=data,
         force=force,
-        work=work,
+        work=work | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
         progress=ProgressView(console(stderr=True)),
         tell=tell,
         warn=tell,

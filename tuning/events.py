@@ -39,6 +39,7 @@ class StudyStarted:
         skip_unreadable: whether unreadable images were left out.
         pruning: the rule that ends hopeless trials early; `none` if they may all go on.
         code: digest of each file that determines a trial, by its name.
+        work: how the study is run, see `tuning.settings.WorkSettings.to_mapping`.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -68,6 +69,7 @@ class StudyStarted:
     skip_unreadable: bool = False
     pruning: str = "none"
     code: dict[str, str] = dataclasses.field(default_factory=dict)
+    work: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

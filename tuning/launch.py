@@ -8,7 +8,7 @@ import math
 import shlex
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ def resume_study(
     trials: int | None = None,
     data: str | None = None,
     force: bool = False,
-    work: WorkSettings | None = None,
+    work: Mapping[str, Any] | None = None,
     progress: Listener | None = None,
     tell: Tell = lambda text: None,
     warn: Tell = lambda text: print(text, file=sys.stderr),
@@ -131,7 +131,7 @@ def resume_study(
         trials: how many there shall be in all; as many as before if None.
         data: where the images are now; where they were if None.
         force: go on although space, data or program changed; the study bears a mark of it.
-        work: how the study is run from now on.
+        work: how the study is run, by field of `WorkSettings`; what is left out is as it was at the study's start.
         progress: see `launch_study`.
         tell: see `launch_study`.
         warn: see `launch_study`.
@@ -151,7 +151,7 @@ def resume_study(
         wanted = trials or record.trials_wanted
         _refuse_over(record, wanted)
         root = data or record.identity.data_root
-        settings = _recorded_settings(record.started, store, root, work or WorkSettings())
+        settings = _recorded_settings(record.started, store, root, work or {})
         with _workers(settings.work, tell) as workers:
             prepared = prepare(settings, tell)
             prepared.data.check_cache()
@@ -282,7 +282,7 @@ def _workers(work: WorkSettings, tell: Tell, given: DaskExecutor | None = None) 
             given.close()
 
 
-def _recorded_settings(started: StudyStarted, store: Store, data: str, work: WorkSettings) -> StudySettings:
+def _recorded_settings(started: StudyStarted, store: Store, data: str, work: Mapping[str, Any]) -> StudySettings:
     """What the user asked for when the study began."""
     try:
         space = SearchSpace.model_validate(started.definition)
@@ -301,7 +301,7 @@ def _recorded_settings(started: StudyStarted, store: Store, data: str, work: Wor
         pruning=started.pruning,
         space_source=started.space_source,
         overrides=started.overrides,
-        work=work,
+        work=WorkSettings.of_resume(started.work, work),
     )
 
 
@@ -346,4 +346,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         skip_unreadable=settings.skip_unreadable,
         pruning=settings.pruning,
         code=code_digests(),
+        work=settings.work.to_mapping(),
     )

@@ -68,7 +68,7 @@ class Projection:
         self._found: dict[str, str] | None = None
         self._refused: set[str] = set()
         self._failures, self._reason, self._told = 0, "", False
-        self._appended, self._ending, self._left = threading.Event(), threading.Event(), threading.Event()
+        self._appended, self._ending, self._left = threading.Event(), threading.Event(), tracker.given_up
         self._progress_at = 0.0
         self._right_server = self._complete = False
         self._error: BaseException | None = None
@@ -175,6 +175,7 @@ class Projection:
             self._connect(backlog)
             self._write_news(backlog)
         closed = not taken and self._close(backlog)
+        self._leave_if_told()
         cursor = Cursor(backlog.read, closed)
         if cursor != self._cursor:
             cursor.save(self._folder)

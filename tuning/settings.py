@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,25 @@ class WorkSettings:
     def __post_init__(self) -> None:
         if self.trial_timeout_s is not None and not self.workers:
             raise ConfigError("--trial-timeout: needs a worker process that can be killed; give --workers 1 or more.")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns what a resume takes over, as plain values; the time limit and MLflow's address are not among it."""
+        values = dataclasses.asdict(self)
+        del values["time_limit_s"], values["tracking_uri"]
+        return values | {"cache": None if self.cache is None else str(self.cache.resolve())}
+
+    @classmethod
+    def of_resume(cls, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> WorkSettings:
+        """Returns how a study is run when it is taken up again.
+
+        Args:
+            recorded: from `to_mapping`, of the study as it began.
+            given: what the user says now, which counts.
+        """
+        values = {**recorded, **given}
+        if not values.get("workers", 1) and "trial_timeout_s" not in given:
+            values["trial_timeout_s"] = None  # nothing to kill
+        return cls(**{**values, "cache": None if values.get("cache") is None else Path(values["cache"])})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +229,7 @@ class Tracker:
 
     Attributes:
         uri: as given, or the embedded database's.
+        given_up: once it is set nothing more is written, whatever call of MLflow comes back then.
 
     Raises:
         TrackingError: if MLflow must answer and cannot be reached, or the experiment was deleted there.
@@ -240,6 +242,7 @@ class Tracker:
         self._store, self._folder, self._space = store, folder, space
         self._may_make_database = must_answer
         self._connected: tuple[MlflowClient, str] | None = None
+        self.given_up = threading.Event()
         if must_answer:
             with translated(f"MLflow at {self.uri}"):
                 self._connected = self._connection()
@@ -402,6 +405,7 @@ class Tracker:
         """
         query = f"attributes.status = 'RUNNING' and tags.`pneumo.study_id` = '{study_id}'"
         for run_id, _ in self._search(query):
+            self._go_on()
             with self._judging():
                 self._client.set_terminated(run_id, "KILLED", _milliseconds(at))
 
@@ -476,12 +480,17 @@ class Tracker:
         refusals = []
         for step in steps:
             try:
+                self._go_on()
                 with self._judging():
                     step()
             except RefusalError as refusal:
                 refusals.append(refusal)
         if refusals:
             raise refusals[0]
+
+    def _go_on(self) -> None:
+        if self.given_up.is_set():
+            raise OutageError("given up")
 
     @contextlib.contextmanager
     def _judging(self) -> Iterator[None]:

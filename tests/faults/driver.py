@@ -44,7 +44,7 @@ def main() -> None:
         ended = load_record(store, asked.study).ended
         if ended is not None and ended.status == "finished":
             sys.exit(not sync_study(store, asked.study, asked.uri, tell=print))
-        resume_study(store, asked.study, work=work, tell=print)
+        resume_study(store, asked.study, tell=print)
     else:
         space = open_space(asked.space).replace(trials=None, algorithm=asked.algorithm, seed=None)
         launch_study(

@@ -61,6 +61,6 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(
     assert record.trials["t0001"].status == "completed"
     assert not record.trials["t0002"].over
     filler.unlink()
-    result = resume_study(store, "s", work=INLINE)
+    result = resume_study(store, "s")
     assert plain(result.record) == plain(undisturbed)
     assert ends(store, "s") == dict.fromkeys(undisturbed.trials, 1)

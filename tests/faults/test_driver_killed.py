@@ -16,7 +16,6 @@ from pneumo_core.errors import StudyError
 from tuning.launch import resume_study
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
-from tuning.settings import WorkSettings
 from tuning.store import Store
 
 TUNE = Path(sys.executable).parent / "tune"
@@ -60,13 +59,13 @@ def test_a_study_killed_and_interrupted_ends_as_one_left_in_peace(
     assert statuses["t0003"] == ["KILLED"]
     assert (journal.parent / "checkpoints" / "t0003.1.npz").is_file()
 
-    result = resume_study(store, "s", work=WorkSettings(workers=0))
+    result = resume_study(store, "s", work={"workers": 0})
     assert plain(result.record) == plain(undisturbed)
     assert ends(store, "s") == dict.fromkeys(undisturbed.trials, 1)
     assert run_statuses(store, "s") == {trial: ["FINISHED"] for trial in ["", *undisturbed.trials]}
     assert list((journal.parent / "checkpoints").iterdir()) == []
     with pytest.raises(StudyError, match=r"is finished, with 5 trials; .* --trials"):
-        resume_study(store, "s", work=WorkSettings(workers=0))
+        resume_study(store, "s", work={"workers": 0})
 
 
 def test_a_study_that_another_process_runs_is_refused(tmp_path: Path, space: Path, images: Path) -> None:
@@ -87,7 +86,7 @@ with StudyFolder(Path({str(folder.root)!r})).hold():
     holder.stdout.readline()
     assert folder.is_held()
     with pytest.raises(StudyError, match=rf"is being run by process {holder.pid} on \S+; wait"):
-        resume_study(store, "s", work=WorkSettings(workers=0))
+        resume_study(store, "s", work={"workers": 0})
     holder.kill()
     holder.wait()
     assert not folder.is_held()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -216,6 +218,21 @@ def test_what_cannot_go_on_is_refused(finished: Finished, tmp_path: Path) -> Non
         resume_study("first", store=tmp_path / "nowhere", workers=0)
     with pytest.raises(ConfigError, match=r"--trial-timeout: needs a worker process"):
         WorkSettings(workers=0, trial_timeout_s=1.0)
+
+
+def test_how_a_study_is_run_is_remembered_and_can_be_changed(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever set a timeout for the weekend need not set it again on Sunday; what is said now counts."""
+    monkeypatch.chdir(tmp_path)
+    before = WorkSettings(workers=3, trial_timeout_s=60.0, max_attempts=5, cache=Path("fast"), plots=False)
+    recorded = json.loads(json.dumps(before.to_mapping()))
+    again = WorkSettings.of_resume(recorded, {"workers": 1, "time_limit_s": 9.0})
+    cache = tmp_path / "fast"
+    assert again == dataclasses.replace(before, workers=1, time_limit_s=9.0, cache=cache)
+    assert WorkSettings.of_resume(recorded, {"workers": 0}).trial_timeout_s is None
+    assert WorkSettings.of_resume({}, {}) == WorkSettings()
+    assert finished[1].started.work["workers"] == 0
 
 
 def test_pruned_trials_are_marked_and_rank_behind_the_completed(
