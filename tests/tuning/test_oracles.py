@@ -123,7 +123,7 @@ def _small(algorithm: str) -> SearchSpace:
 
 def _some(algorithm: str, trials: int) -> int:
     """Fewer for Bayesian optimization: after 15 random trials each of its suggestions takes seconds."""
-    return min(trials, 18) if algorithm == "bayesian" else trials
+    return min(trials, 16) if algorithm == "bayesian" else trials
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
