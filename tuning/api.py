@@ -37,6 +37,7 @@ def run_study(
     workers: int = 1,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
+    plots: bool = True,
     progress: bool = True,
 ) -> StudyResult:
     """Runs a study, as `tune run` does.
@@ -64,6 +65,7 @@ def run_study(
         workers: processes that make trials side by side; 0 to make them in this process.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
+        plots: draw the plots of each trial.
         progress: show what happens.
 
     Returns:
@@ -101,6 +103,7 @@ def run_study(
             cache=None if cache is None else Path(cache),
             cache_budget_bytes=cache_budget_bytes,
             tracking_uri=tracking_uri,
+            plots=plots,
         ),
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)

@@ -21,7 +21,7 @@ from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
 from tuning.store import Store
 
-INLINE = WorkSettings(workers=0)
+INLINE = WorkSettings(workers=0, plots=False)
 
 
 @pytest.fixture

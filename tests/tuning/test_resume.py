@@ -23,7 +23,7 @@ from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space, space_source
 from tuning.store import Store
 
-INLINE = WorkSettings(workers=0)
+INLINE = WorkSettings(workers=0, plots=False)
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
 
@@ -60,7 +60,7 @@ def test_more_trials_go_on_as_if_they_had_been_asked_for_at_first(
     """Two trials and then two more are the four of one study, in the same MLflow run."""
     from mlflow import MlflowClient
 
-    run_study(str(tiny_space), phantoms, study="s", trials=2, store=tmp_path, workers=0, progress=False)
+    run_study(str(tiny_space), phantoms, study="s", trials=2, store=tmp_path, workers=0, plots=False, progress=False)
     run_id = load_record(Store.at(tmp_path), "s").run_id
     result = resume_study("s", trials=4, store=tmp_path, workers=0, progress=False)
     assert _plain(result.record) == _plain(finished[1])
@@ -95,14 +95,20 @@ def test_other_algorithms_go_on_exactly(
 ) -> None:
     """A failed trial before the break counts after it too."""
     _fail_second(monkeypatch)
-    options: dict[str, Any] = {"overrides": {"epochs": 3}, "workers": 0, "progress": False, "algorithm": algorithm}
+    options: dict[str, Any] = {
+        "overrides": {"epochs": 3},
+        "workers": 0,
+        "plots": False,
+        "progress": False,
+        "algorithm": algorithm,
+    }
     if algorithm == "grid":
         options["overrides"] |= {"learning_rate": 1e-3, "unfrozen_layers": 0}
     whole = run_study(str(tiny_space), phantoms, study="whole", trials=6, store=tmp_path, **options)
     _fail_second(monkeypatch)
     first = 5 if algorithm == "hyperband" else 3
     run_study(str(tiny_space), phantoms, study="s", trials=first, store=tmp_path, **options)
-    result = resume_study("s", trials=6, store=tmp_path, workers=0, progress=False)
+    result = resume_study("s", trials=6, store=tmp_path, progress=False)
     assert [trial.status for trial in result.record.trials.values()].count("failed") == 1
     assert _plain(result.record) == _plain(whole.record)
 
@@ -148,7 +154,9 @@ def test_a_study_that_ran_out_of_time_takes_more(
     finished: Finished, tiny_space: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     """As if it had had the time at first."""
-    run_study(str(tiny_space), phantoms, study="s", time_limit_s=1e-3, store=tmp_path, workers=0, progress=False)
+    run_study(
+        str(tiny_space), phantoms, study="s", time_limit_s=1e-3, store=tmp_path, workers=0, plots=False, progress=False
+    )
     assert len(load_record(Store.at(tmp_path), "s").trials) <= 1
     result = resume_study("s", store=tmp_path, workers=0, progress=False)
     assert _plain(result.record) == _plain(finished[1])
@@ -167,7 +175,7 @@ def test_a_study_that_could_not_record_its_start_leaves_no_trace(
 
     monkeypatch.setattr(Journal, "append", full)
     with pytest.raises(StoreError, match="No space left"):
-        run_study(str(tiny_space), phantoms, study="s", store=tmp_path, workers=0, progress=False)
+        run_study(str(tiny_space), phantoms, study="s", store=tmp_path, workers=0, plots=False, progress=False)
     assert Store.at(tmp_path).study_names() == []
     assert not (tmp_path / "studies" / "s").exists()
 
@@ -241,7 +249,7 @@ def test_pruned_trials_are_marked_and_rank_behind_the_completed(
     """Asynchronous halving after one of three epochs: two in three of the later trials end there."""
     result = run_study(
         str(tiny_space), phantoms, trials=8, overrides={"epochs": 3, "patience": 0}, pruning="halving", store=tmp_path,
-        workers=0, progress=False,
+        workers=0, plots=False, progress=False,
     )  # fmt: skip
     pruned = [trial for trial in result.record.trials.values() if trial.status == "pruned"]
     assert pruned
