@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from pneumo_core.durability import flush
 from pneumo_core.errors import ActivationError, CacheFullError, PneumoError
 
 FLOAT16_MAX = 65_504.0
@@ -444,7 +445,5 @@ def _note_progress(folder: Path, rows: int, dtype: np.dtype) -> None:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(content)
+    flush(path)

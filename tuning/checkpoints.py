@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,7 @@ class Checkpoints:
         Side effects:
             Deletes files.
         """
-        for name, path in list(self._files()):
-            if name["trial"] == trial and int(name["attempt"]) < attempt:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        self._discard(lambda name: name["trial"] == trial and int(name["attempt"]) < attempt)
 
     def discard_all_but(self, trials: Collection[str]) -> None:
         """Removes the checkpoints of all trials but some.
@@ -73,10 +70,12 @@ class Checkpoints:
         Side effects:
             Deletes files; what the disk refuses to delete stays.
         """
-        for name, path in list(self._files()):
-            if name["trial"] not in trials:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        self._discard(lambda name: name["trial"] not in trials)
+
+    def _discard(self, unwanted: Callable[[re.Match[str]], bool]) -> None:
+        for path in [path for name, path in self._files() if unwanted(name)]:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _files(self) -> Iterator[tuple[re.Match[str], Path]]:
         with contextlib.suppress(FileNotFoundError):

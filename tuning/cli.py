@@ -58,6 +58,7 @@ CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of activations of frozen layers; in the store if left out.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
+_AS_BEFORE = "As for `tune run`; as at the study's start if left out."
 BudgetOption = Annotated[
     str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
 ]
@@ -184,14 +185,12 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=0, help="As for `tune run`, here and below; else as before.")] = (
-        None
-    ),
-    trial_timeout: TimeoutOption = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1)] = None,
-    plots: Annotated[bool | None, typer.Option("--plots/--no-plots")] = None,
-    cache: Annotated[Path | None, typer.Option("--cache")] = None,
-    cache_budget: Annotated[str | None, typer.Option()] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help=_AS_BEFORE)] = None,
+    trial_timeout: Annotated[str | None, typer.Option(help=_AS_BEFORE)] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help=_AS_BEFORE)] = None,
+    plots: Annotated[bool | None, typer.Option("--plots/--no-plots", help=_AS_BEFORE)] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help=_AS_BEFORE)] = None,
+    cache_budget: Annotated[str | None, typer.Option(help=_AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
