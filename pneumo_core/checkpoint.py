@@ -14,9 +14,9 @@ from pneumo_core.durability import flush
 from pneumo_core.errors import WeightsError
 from pneumo_core.model import read_weights, write_weights
 from pneumo_core.schedule import TrainingControl
-from pneumo_core.training import TrainingState
+from pneumo_core.training import FoldState, TrainingState
 
-_PROGRAM, _BEST = "program/", "best/"
+_PROGRAM, _BEST, _LOGITS = "program", "best", "logits"
 
 
 def write_checkpoint(state: TrainingState, path: Path) -> None:
@@ -29,13 +29,13 @@ def write_checkpoint(state: TrainingState, path: Path) -> None:
         Creates or replaces the file, and its folder.
     """
     control = {name: value for name, value in vars(state.control).items() if name != "config"}
-    plain = {"control": control, "history": state.history, "identity": _identity(state.control.config)}
-    arrays = {
-        **{_PROGRAM + name: array for name, array in state.program.items()},
-        **{_BEST + name: array for name, array in state.best_weights.items()},
-        "logits": state.best_logits,
-        "plain": np.frombuffer(json.dumps(plain).encode(), np.uint8),
-    }
+    identity = _identity(state.control.config)
+    plain = {"control": control, "history": state.history, "identity": identity, "folds": len(state.folds)}
+    arrays = {"plain": np.frombuffer(json.dumps(plain).encode(), np.uint8)}
+    for number, fold in enumerate(state.folds):
+        arrays |= {f"{number}/{_PROGRAM}/{name}": array for name, array in fold.program.items()}
+        arrays |= {f"{number}/{_BEST}/{name}": array for name, array in fold.best_weights.items()}
+        arrays[f"{number}/{_LOGITS}"] = fold.best_logits
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished.npz")
     try:
@@ -49,12 +49,13 @@ def write_checkpoint(state: TrainingState, path: Path) -> None:
         raise
 
 
-def read_checkpoint(path: Path, config: TrialConfig) -> TrainingState | None:
+def read_checkpoint(path: Path, config: TrialConfig, folds: int = 1) -> TrainingState | None:
     """Reads the state of a training of a configuration.
 
     Args:
         path: of the file.
         config: whose training is to go on; `stop_after` may have been another.
+        folds: that it is trained in.
 
     Returns:
         None if there is no such file, or it is damaged, or of another configuration: the training begins anew then,
@@ -63,16 +64,19 @@ def read_checkpoint(path: Path, config: TrialConfig) -> TrainingState | None:
     try:
         arrays = read_weights(path)
         plain = json.loads(arrays["plain"].tobytes())
-        if plain["identity"] != _identity(config):
+        if (plain["identity"], plain["folds"]) != (_identity(config), folds):
             return None
         control = TrainingControl(config)
         for name, value in plain["control"].items():
             setattr(control, name, value)
-        return TrainingState(
-            control, plain["history"], _under(_PROGRAM, arrays), _under(_BEST, arrays), arrays["logits"]
-        )
+        return TrainingState(control, plain["history"], tuple(_fold(arrays, number) for number in range(folds)))
     except (WeightsError, ValueError, KeyError):
         return None
+
+
+def _fold(arrays: dict[str, np.ndarray], number: int) -> FoldState:
+    program, best = (_under(f"{number}/{part}/", arrays) for part in (_PROGRAM, _BEST))
+    return FoldState(program, arrays[f"{number}/{_LOGITS}"], best)
 
 
 def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

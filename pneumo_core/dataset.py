@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ COLUMNS = {
     "bytes": "int64",
 }
 """The manifest's columns and their types; `Dataset` says what they hold."""
+
+FindPatient = Callable[[str], str | None]
+"""Returns the patient that a path gives, or None."""
 
 _LISTED_FILES = 10
 _PNEUMONIA_NAME = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
@@ -68,32 +71,47 @@ class Dataset:
 
 
 def index_dataset(
-    directory: Path, *, class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"), skip_unreadable: bool = False
+    directory: Path,
+    *,
+    class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"),
+    skip_unreadable: bool = False,
+    patient_pattern: str | None = None,
 ) -> Dataset:
     """Lists, hashes and fully decodes every image under a folder, so that a bad file is found before any training.
 
-    Images belong to one group if their names give the same patient (see `patient_of`) or if they are byte-identical.
+    Images belong to one group if their paths give the same patient (see `patient_of`) or if they are byte-identical.
     An image whose name gives no patient is a group of its own.
 
     Args:
         directory: the data set's root, or a folder that `find_root` finds it in.
         class_names: names of the class folders, negative first.
         skip_unreadable: leave files out that cannot be used as images, instead of refusing the folder.
+        patient_pattern: regular expression that finds the patient in a path relative to the root: its group named
+            `patient`, or its first group, or all that it matches. None for the names of the Kaggle data set.
 
     Raises:
         DatasetError: if there is no such folder, it cannot be read, it is laid out differently, one class has no
-            images in `train/`, or (unless skipped) files cannot be used as images.
+            images in `train/`, the pattern is not one or finds nobody, or (unless skipped) files cannot be used as
+            images.
     """
+    find_patient = patient_of if patient_pattern is None else _patient_finder(patient_pattern)
     root = find_root(directory, class_names=class_names)
     notes: list[str] = []
     with readable(directory):
         found = list_images(root, class_names, notes)
-    rows, skipped = _examine(root, found, class_names)
+    rows, skipped = _examine(root, found, class_names, find_patient)
     if skipped and not skip_unreadable:
         raise _unreadable(root, skipped)
     manifest = _manifest(rows)
     _require_both_classes(root, manifest, class_names)
-    return Dataset(root, class_names, manifest, tuple(skipped), (*notes, *_patient_notes(manifest)), _digest(manifest))
+    unnamed = sum(find_patient(path) is None for path in manifest["path"])
+    if patient_pattern is not None and unnamed == len(manifest):
+        raise DatasetError(
+            f"--patient-pattern {patient_pattern}: expected to find patients in paths such as {manifest['path'][0]}, "
+            "found none. Name the part that is the patient, for example '(?P<patient>[^/_]+)_'."
+        )
+    notes += _patient_notes(manifest, unnamed)
+    return Dataset(root, class_names, manifest, tuple(skipped), tuple(notes), _digest(manifest))
 
 
 def patient_of(path: str) -> str | None:
@@ -110,14 +128,31 @@ def patient_of(path: str) -> str | None:
     return None
 
 
+def _patient_finder(pattern: str) -> FindPatient:
+    """A function like `patient_of` that follows a pattern."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(
+            f"--patient-pattern {pattern}: expected a regular expression, got one that {error}."
+        ) from None
+    group = "patient" if "patient" in compiled.groupindex else min(compiled.groups, 1)
+
+    def find(path: str) -> str | None:
+        match = compiled.search(path)
+        return f"patient-{match[group]}" if match and match[group] else None
+
+    return find
+
+
 def _examine(
-    root: Path, found: Sequence[FoundImage], class_names: tuple[str, str]
+    root: Path, found: Sequence[FoundImage], class_names: tuple[str, str], find_patient: FindPatient
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Reads every image once, on all processors; returns the rows, and the reasons against unusable files."""
 
     def row_or_reason(image: FoundImage) -> dict[str, Any] | str:
         try:
-            return _row(root, image, class_names)
+            return _row(root, image, class_names, find_patient)
         except ImageError as error:
             return str(error)
 
@@ -126,7 +161,7 @@ def _examine(
     return [r for r in results if not isinstance(r, str)], [r for r in results if isinstance(r, str)]
 
 
-def _row(root: Path, image: FoundImage, class_names: tuple[str, str]) -> dict[str, Any]:
+def _row(root: Path, image: FoundImage, class_names: tuple[str, str], find_patient: FindPatient) -> dict[str, Any]:
     if not _is_utf8(image.path):
         raise ImageError(f"{image.path!r}: expected a name in UTF-8, got other bytes. Rename the file.")
     data = read_bytes(root / image.path, name=image.path)
@@ -135,7 +170,7 @@ def _row(root: Path, image: FoundImage, class_names: tuple[str, str]) -> dict[st
     return {
         **dataclasses.asdict(image),
         "subtype": pathogen[2].lower() if pathogen and image.label else class_names[image.label].lower(),
-        "group": patient_of(image.path) or image.path,
+        "group": find_patient(image.path) or image.path,
         "content_hash": hashlib.sha256(data).hexdigest(),
         **dataclasses.asdict(header),
         "bytes": len(data),
@@ -174,10 +209,12 @@ def _digest(manifest: pd.DataFrame) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _patient_notes(manifest: pd.DataFrame) -> Iterator[str]:
-    if unnamed := sum(patient_of(path) is None for path in manifest["path"]):
-        of = f"{unnamed} of {len(manifest)}"
-        yield f"{of} file names give no patient number; each of these images is treated as its own patient."
+def _patient_notes(manifest: pd.DataFrame, unnamed: int) -> Iterator[str]:
+    if unnamed:
+        yield (
+            f"{unnamed} of {len(manifest)} file names give no patient number; each of these images is treated as its "
+            "own patient. Where names give it in another way, say how with --patient-pattern."
+        )
     in_test = manifest["split"] == "test"
     if shared := set(manifest["group"][in_test]) & set(manifest["group"][~in_test]):
         yield f"Patients with images both in test/ and outside it, which flatters test scores: {few(sorted(shared))}."

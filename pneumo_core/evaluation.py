@@ -1,30 +1,41 @@
 """Scores and what is computed from them.
 
-A scored set of images is one table, a row for each image: path, group, subtype, label (0 or 1), probability (of the
-positive class). Every metric comes from such a table and from nothing else.
+A scored set of images is one table, a row for each image: path, group (the patient), subtype, label (0 or 1), fold
+(that it was scored in, 0 in a hold-out), logit and probability (of the positive class). Every metric comes from such a
+table and from nothing else.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from sklearn import metrics as sk
 
 from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.errors import PneumoError
 
-SCORE_COLUMNS = ("path", "group", "subtype", "label", "probability")
+SCORE_COLUMNS = ("path", "group", "subtype", "label", "fold", "logit", "probability")
+
+_FLOAT32_STEP = 2.0**-24  # a probability in float32 that is nearer to 1 is 1
 
 
-def score_table(manifest: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """Joins images and their probabilities.
+def score_table(manifest: pd.DataFrame, logits: np.ndarray, fold: np.ndarray | int = 0) -> pd.DataFrame:
+    """Joins images and their scores.
 
     Args:
         manifest: rows with the columns path, group, subtype and label.
-        probabilities: (N,) in [0, 1], in the order of the rows.
+        logits: (N,) finite or not, in the order of the rows.
+        fold: (N,) that each image was scored in.
     """
     table = manifest[["path", "group", "subtype", "label"]].reset_index(drop=True)
-    return table.assign(probability=np.asarray(probabilities, dtype=np.float64))
+    logits = np.asarray(logits, dtype=np.float64)
+    return table.assign(fold=fold, logit=logits, probability=special.expit(logits))
+
+
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the logits (N,) of probabilities (N,) in [0, 1] from a model in float32; 0 and 1 become finite ones."""
+    return np.asarray(special.logit(np.clip(probabilities, _FLOAT32_STEP, 1 - _FLOAT32_STEP)))
 
 
 def compute_metrics(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) -> dict[str, float]:

@@ -92,7 +92,8 @@ class LiveFeed:
     """Images distorted anew in every epoch and sent through the frozen prefix: nothing can be kept.
 
     Args:
-        pixels: (N, H, W, 1) uint8, square.
+        pixels: (P, H, W, 1) uint8, square.
+        rows: (N,) which of them are fed, in which order.
         distortion: ranges to draw from.
         prefix: pixels (n, H, W, 1) float32 → activations (n, *shape) float32, compiled.
         shape: of one image's activations.
@@ -105,17 +106,18 @@ class LiveFeed:
     def __init__(
         self,
         pixels: np.ndarray,
+        rows: np.ndarray,
         distortion: Distortion,
         prefix: Callable[[Any], Any],
         shape: tuple[int, ...],
         seed: int,
         batch_size: int = 64,
     ) -> None:
-        self._pixels, self._distortion, self._prefix = pixels, distortion, prefix
+        self._pixels, self._rows, self._distortion, self._prefix = pixels, rows, distortion, prefix
         self.shape, self._seed, self._batch_size = shape, seed, batch_size
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._rows)
 
     def read(self, rows: np.ndarray, epoch: int) -> np.ndarray:
         """See `Feed`."""
@@ -125,6 +127,6 @@ class LiveFeed:
         inputs = np.empty((len(rows), *self.shape), self.dtype)
         for start in range(0, len(rows), self._batch_size):
             part = rows[start : start + self._batch_size]
-            distorted = distort(self._pixels[part].astype(np.float32), transforms[part])
+            distorted = distort(self._pixels[self._rows[part]].astype(np.float32), transforms[part])
             inputs[start : start + len(part)] = self._prefix(distorted)
         return inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +119,14 @@ def channel_moments(
 
 def trained_weights(trainee: keras.Model) -> dict[str, np.ndarray]:
     """Returns a copy of all variables that a training may have changed or measured, by path; frozen layers left out."""
-    return {
-        variable.path: variable.numpy().copy()
-        for layer in trainee.layers
-        if not _is_frozen(layer)
-        for variable in layer.weights
-    }
+    return {path: variable.numpy().copy() for path, variable in trained_variables(trainee)}
+
+
+def trained_variables(trainee: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Yields what `trained_weights` copies, with its path."""
+    for layer in trainee.layers:
+        if not _is_frozen(layer):
+            yield from ((variable.path, variable) for variable in layer.weights)
 
 
 def write_weights(arrays: Mapping[str, np.ndarray], path: Path) -> None:

@@ -25,6 +25,7 @@ from pneumo_core.model import (
     initialize,
     restore_weights,
     scaled_features,
+    trained_variables,
     trained_weights,
 )
 from pneumo_core.optimizers import FusedOptimizer
@@ -133,12 +134,16 @@ class TrainingProgram:
         Side effects:
             Sets weights and optimizers.
         """
-        shapes = {name: array.shape for name, array in state.items()}
-        if shapes != {name: array.shape for name, array in self.state.items()}:
+        shapes = {name: tuple(array.shape) for name, array in state.items()}
+        if shapes != self._shapes():
             raise WeightsError("training state: does not fit its configuration.")
         restore_weights(self.trainee, state)
         for name, variable in self._memories():
             variable.assign(state[name])
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        weights = {name: tuple(variable.shape) for name, variable in trained_variables(self.trainee)}
+        return weights | {name: tuple(variable.shape) for name, variable in self._memories()}
 
     def _memories(self) -> Iterator[tuple[str, tf.Variable]]:
         for group, optimizer in (("head", self._head), ("suffix", self._suffix)):

@@ -17,53 +17,86 @@ from pneumo_core.seeds import derive
 Rows = npt.NDArray[np.intp]
 """Positions of rows in a frame, in ascending order."""
 
+HOLDOUT_PART = 5
+"""A hold-out scores one image in so many."""
+
+ALWAYS_TRAINS = -1
+"""In the place of a fold, for images that are never scored."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Two parts of a manifest that share no patient.
+    """Who trains and who is scored. No fold has a patient on both sides.
 
     Attributes:
-        train: rows of the manifest to train on, sorted by path.
-        validation: rows to choose epochs, thresholds and configurations by, sorted by path.
-        digest: SHA-256 (hex) over the (content hash, path, part) of all images: equal for equal splits.
+        pool: all images but those of `test/`, sorted by path.
+        fold: (N,) for each image of the pool the fold that it is scored in, and trains in all others;
+            `ALWAYS_TRAINS` for one that is scored in none, as most are in a hold-out.
+        digest: SHA-256 (hex) over the (content hash, path, fold) of all images: equal for equal splits.
     """
 
-    train: pd.DataFrame
-    validation: pd.DataFrame
+    pool: pd.DataFrame
+    fold: npt.NDArray[np.int64]
     digest: str
 
+    @property
+    def folds(self) -> int:
+        """How many folds there are; 1 for a hold-out."""
+        return int(self.fold.max()) + 1
 
-def holdout(manifest: pd.DataFrame, *, seed: int = 0, folds: int = 5) -> Split:
-    """Holds one fold of the patients out of `train/` and `val/` taken together.
+    @property
+    def scored(self) -> Rows:
+        """Rows of the pool that are scored in some fold."""
+        return np.flatnonzero(self.fold != ALWAYS_TRAINS)
+
+    def training(self, fold: int) -> Rows:
+        """Returns the rows of the pool that train in a fold."""
+        return np.flatnonzero(self.fold != fold)
+
+    def validation(self, fold: int) -> Rows:
+        """Returns the rows of the pool that are scored in a fold: they choose epochs, thresholds, configurations."""
+        return np.flatnonzero(self.fold == fold)
+
+    def table(self) -> pd.DataFrame:
+        """Returns path, group, subtype, label, content_hash and fold of each image of the pool."""
+        columns = ["path", "group", "subtype", "label", "content_hash"]
+        return self.pool[columns].assign(fold=self.fold)
+
+
+def pool_of(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the images that a study may see: those of `train/` and `val/` together, sorted by path.
 
     The Kaggle data set's own `val/` holds 16 images, too few to score on, so both folders are pooled and divided anew.
-    Rows of `test/` are in neither part. The result depends on the rows, the seed and `folds`, not on the order of rows.
-
-    Args:
-        manifest: as of `pneumo_core.dataset.Dataset`.
-        seed: another seed holds other patients out.
-        folds: one in so many images is held out, as nearly as whole patients allow.
-
-    Returns:
-        Both parts, with the share of each subtype as equal as whole patients allow.
-
-    Raises:
-        DatasetError: if a class has fewer patients than `folds`, or none in one of the parts.
     """
-    pool = _pool(manifest)
-    train, validation = next(_grouped_folds(pool, seed=seed, folds=folds))
-    return _split(pool, train, validation)
-
-
-def _pool(manifest: pd.DataFrame) -> pd.DataFrame:
     pool = manifest[manifest["split"] != "test"]
     return pool.sort_values("path", ignore_index=True)
 
 
-def _grouped_folds(pool: pd.DataFrame, *, seed: int, folds: int) -> Iterator[tuple[Rows, Rows]]:
+def divide(manifest: pd.DataFrame, folds: int = 1, *, seed: int = 0) -> Split:
+    """Divides the patients of `train/` and `val/`, with the share of each subtype as equal as whole patients allow.
+
+    The result depends on the rows, the seed and `folds`, not on the order of rows.
+
+    Args:
+        manifest: as of `pneumo_core.dataset.Dataset`.
+        folds: 1 holds out one of `HOLDOUT_PART` parts; 2 or more divide all images into as many folds, each of which is
+            scored once by what was trained on the others.
+        seed: another seed divides differently.
+
+    Raises:
+        DatasetError: if a class has too few patients, or none on one side of a fold.
+    """
+    pool = pool_of(manifest)
+    fold = np.full(len(pool), ALWAYS_TRAINS, np.int64)
+    for number, (train, validation) in enumerate(_grouped_folds(pool, seed, folds if folds > 1 else HOLDOUT_PART)):
+        if number < max(folds, 1):
+            _require_classes(pool, {"train": train, "validation": validation})
+            fold[validation] = number
+    return Split(pool, fold, _digest(pool, fold))
+
+
+def _grouped_folds(pool: pd.DataFrame, seed: int, folds: int) -> Iterator[tuple[Rows, Rows]]:
     """Yields the rows to train on and the rows to score on, for each fold. Every row is scored on once."""
-    if folds < 2:
-        raise DatasetError(f"folds: expected 2 or more, got {folds}.")
     _require_patients(pool, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=derive(seed, "split"))
     yield from splitter.split(pool, _strata(pool, folds), pool["group"])
@@ -89,22 +122,18 @@ def _strata(pool: pd.DataFrame, folds: int) -> pd.Series:
     return strata
 
 
-def _split(pool: pd.DataFrame, train_rows: Rows, validation_rows: Rows) -> Split:
-    parts = {"train": pool.iloc[train_rows], "validation": pool.iloc[validation_rows]}
+def _require_classes(pool: pd.DataFrame, parts: dict[str, Rows]) -> None:
     for part, rows in parts.items():
-        if rows["label"].nunique() < 2:
+        if pool["label"].iloc[rows].nunique() < 2:
             raise DatasetError(
                 f"Dividing {pool['group'].nunique()} patients leaves images of one class only for {part}: too many of "
-                "the images are of too few patients. Add images of other patients, or try another seed."
+                "the images are of too few patients. Add images of other patients, or try another number of --folds."
             )
-    train, validation = (rows.reset_index(drop=True) for rows in parts.values())
-    return Split(train, validation, _digest(parts))
 
 
-def _digest(parts: dict[str, pd.DataFrame]) -> str:
+def _digest(pool: pd.DataFrame, fold: npt.NDArray[np.int64]) -> str:
     lines = sorted(
-        f"{content}\0{path}\0{part}\n"
-        for part, rows in parts.items()
-        for content, path in zip(rows["content_hash"], rows["path"], strict=True)
+        f"{content}\0{path}\0{number}\n"
+        for content, path, number in zip(pool["content_hash"], pool["path"], fold, strict=True)
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()

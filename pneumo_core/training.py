@@ -1,10 +1,10 @@
-"""Training of suffix and head: one epoch after another until the schedule says stop, best epoch restored."""
+"""Training of suffix and head: one epoch after another until the schedule says stop, all folds in lock-step."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError
 from pneumo_core.feeds import Feed
-from pneumo_core.model import restore_weights, trained_weights
+from pneumo_core.model import restore_weights, standardize_features, trained_weights
 from pneumo_core.program import TrainingProgram
 from pneumo_core.schedule import TrainingControl
 from pneumo_core.seeds import derive, generator
@@ -39,18 +39,50 @@ class Examples:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOutcome:
-    """What a training leaves behind, next to the weights in the model.
+class Fold:
+    """Who learns and who decides, in one fold.
 
     Attributes:
-        history: metrics of each epoch that was run.
-        best_epoch: index into `history` of the epoch whose weights were restored.
-        validation_probabilities: (N,) of the validation examples at that epoch, in their order.
+        training: what is learned from.
+        validation: what decides; never distorted.
+        moments: mean and variance (C,) of the features over the training images, for `standardize_features`; None
+            without feature scaling.
+    """
+
+    training: Examples
+    validation: Examples
+    moments: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOutcome:
+    """What a training leaves behind.
+
+    Attributes:
+        history: metrics of each epoch that was run; the mean over the folds.
+        best_epoch: index into `history` of the epoch that counts.
+        validation_logits: for each fold (N,) of its validation examples at that epoch, in their order, float64.
     """
 
     history: tuple[EpochMetrics, ...]
     best_epoch: int
-    validation_probabilities: np.ndarray
+    validation_logits: tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldState:
+    """Where a fold's own training stands.
+
+    Attributes:
+        program: weights and optimizers, see `TrainingProgram.state`.
+        best_logits: (N,) of the validation examples at the best epoch so far.
+        best_weights: of that epoch, see `trained_weights`; empty where there are several folds, because no fold's model
+            is kept.
+    """
+
+    program: dict[str, np.ndarray]
+    best_logits: np.ndarray
+    best_weights: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +92,19 @@ class TrainingState:
     Attributes:
         control: schedule and early stopping.
         history: metrics of each epoch so far.
-        program: weights and optimizers, see `TrainingProgram.state`.
-        best_weights: of the best epoch so far, see `trained_weights`.
-        best_logits: (N,) of the validation examples at that epoch.
+        folds: where each fold's training stands.
     """
 
     control: TrainingControl
     history: list[EpochMetrics]
-    program: dict[str, np.ndarray]
-    best_weights: dict[str, np.ndarray]
-    best_logits: np.ndarray
+    folds: tuple[FoldState, ...]
 
 
 class Training:
     """A training of a program's trainee, that can be left after any epoch and taken up again.
+
+    With several folds as many models are trained, in lock-step: all run an epoch, and what follows from it (learning
+    rate, end, best epoch) follows from the mean over the folds, for all alike.
 
     The quantity monitored, by early stopping, plateau schedule and choice of the best epoch alike, is the validation
     loss: binary cross-entropy without class weights and without label smoothing, so that it means the same in every
@@ -83,8 +114,7 @@ class Training:
     Args:
         config: the trial's configuration.
         program: begun for this configuration.
-        training: what is learned from.
-        validation: what decides; never distorted.
+        folds: at least one.
         state: where an earlier training was left; its configuration may have had another `stop_after`, nothing else.
 
     Attributes:
@@ -96,30 +126,38 @@ class Training:
         self,
         config: TrialConfig,
         program: TrainingProgram,
-        training: Examples,
-        validation: Examples,
+        folds: Sequence[Fold],
         state: TrainingState | None = None,
     ) -> None:
-        self._config, self._program, self._training, self._validation = config, program, training, validation
-        self._weights = class_weights(config.class_weighting, training.labels)[training.labels]
+        self._config, self._program, self._folds = config, program, folds
+        self._weights = [example_weights(config, fold.training.labels) for fold in folds]
         self.history: list[EpochMetrics] = []
         if state is None:
             self.control = TrainingControl(config)
-            self._best_weights, self._best_logits = trained_weights(program.trainee), np.zeros(len(validation.labels))
+            self._turns = _Turns(program, folds)
+            self._best_logits = [np.zeros(len(fold.validation.labels)) for fold in folds]
+            self._best_weights = trained_weights(program.trainee) if len(folds) == 1 else {}
         else:
             self.control = state.control.copy(config)
             self.history += state.history
-            self._best_weights, self._best_logits = state.best_weights, state.best_logits
-            program.restore(state.program)
+            self._turns = _Turns(program, folds, [fold.program for fold in state.folds])
+            self._best_logits = [fold.best_logits for fold in state.folds]
+            self._best_weights = state.folds[0].best_weights
 
     @property
     def state(self) -> TrainingState:
         """All that is needed to go on from here; a copy."""
-        control, history = self.control.copy(self._config), list(self.history)
-        return TrainingState(control, history, self._program.state, self._best_weights, self._best_logits)
+        folds = (
+            FoldState(program, logits, self._best_weights)
+            for program, logits in zip(self._turns.states(), self._best_logits, strict=True)
+        )
+        return TrainingState(self.control.copy(self._config), list(self.history), tuple(folds))
 
     def run_epoch(self) -> EpochMetrics:
-        """Trains and validates for one epoch.
+        """Trains and validates for one epoch, all folds.
+
+        Returns:
+            The mean over the folds.
 
         Raises:
             DivergedError: if a loss is no longer a finite number.
@@ -128,13 +166,14 @@ class Training:
             Changes the trainee's weights.
         """
         started, epoch = time.monotonic(), self.control.epoch
-        metrics = _run_epoch(self._config, self._program, self._training, self._weights, self.control)
-        logits = predict_logits(self._program, self._validation.feed)
-        metrics |= _validation_metrics(logits, self._validation.labels)
+        each, logits = zip(*(self._run_fold(number) for number in range(len(self._folds))), strict=True)
+        metrics = {name: float(np.mean([of_fold[name] for of_fold in each])) for name in each[0]}
         metrics |= {"learning_rate": self.control.learning_rate, "duration_s": time.monotonic() - started}
         _refuse_divergence(self._config, epoch, metrics)
         if self.control.observe(metrics["val_loss"]):
-            self._best_weights, self._best_logits = trained_weights(self._program.trainee), logits
+            self._best_logits = list(logits)
+            if len(self._folds) == 1:
+                self._best_weights = trained_weights(self._program.trainee)
         self.history.append(metrics)
         return metrics
 
@@ -142,10 +181,86 @@ class Training:
         """Returns what the training came to.
 
         Side effects:
-            Leaves the trainee with the weights of the best epoch: no epoch can follow.
+            Leaves the trainee with the weights of the best epoch, if there is one fold: no epoch can follow. Of several
+            folds' models none is the one to keep.
         """
-        restore_weights(self._program.trainee, self._best_weights)
-        return TrainingOutcome(tuple(self.history), self.control.best_epoch, sigmoid(self._best_logits))
+        if len(self._folds) == 1:
+            restore_weights(self._program.trainee, self._best_weights)
+        return TrainingOutcome(tuple(self.history), self.control.best_epoch, tuple(self._best_logits))
+
+    def _run_fold(self, number: int) -> tuple[EpochMetrics, np.ndarray]:
+        """One fold's metrics of the epoch, and the logits of its validation examples."""
+        fold, control = self._folds[number], self.control
+        self._turns.take(number)
+        metrics = _run_epoch(
+            self._config, self._program, fold.training, self._weights[number], control.epoch, control.learning_rate
+        )
+        logits = predict_logits(self._program, fold.validation.feed)
+        return metrics | _validation_metrics(logits, fold.validation.labels), logits
+
+
+class _Turns:
+    """Whose weights and optimizers the one program holds; those of the other folds are put aside meanwhile."""
+
+    def __init__(
+        self, program: TrainingProgram, folds: Sequence[Fold], states: Sequence[dict[str, np.ndarray]] | None = None
+    ) -> None:
+        self._program = program
+        self._aside = list(states or self._fresh(program, folds))
+        self._turn = 0
+        if states or len(folds) > 1:
+            program.restore(self._aside[0])
+
+    @staticmethod
+    def _fresh(program: TrainingProgram, folds: Sequence[Fold]) -> Iterator[dict[str, np.ndarray]]:
+        """The folds' states before the first epoch; with a single one it is in the program already."""
+        for fold in folds:
+            if fold.moments is not None:
+                standardize_features(program.trainee, fold.moments)
+            yield program.state if len(folds) > 1 else {}
+
+    def take(self, number: int) -> None:
+        """Brings a fold into the program."""
+        if number != self._turn:
+            self._aside[self._turn] = self._program.state
+            self._program.restore(self._aside[number])
+            self._aside[number] = {}  # memory for one copy less
+            self._turn = number
+
+    def states(self) -> list[dict[str, np.ndarray]]:
+        """Returns a copy of each fold's state."""
+        states = list(self._aside)
+        states[self._turn] = self._program.state
+        return states
+
+
+def refit(
+    config: TrialConfig,
+    program: TrainingProgram,
+    training: Examples,
+    learning_rates: Sequence[float],
+    watch: Callable[[int, EpochMetrics], None] = lambda epoch, metrics: None,
+) -> None:
+    """Trains once more, for as many epochs and at the rates that another training came to. Nothing is validated.
+
+    Args:
+        config: of that training.
+        program: begun for it, features scaled.
+        training: what is learned from, usually more than before.
+        learning_rates: of each epoch.
+        watch: told of each epoch (counted from 0) and its `loss` and `accuracy`.
+
+    Raises:
+        DivergedError: if a loss is no longer a finite number.
+
+    Side effects:
+        Changes the trainee's weights.
+    """
+    weights = example_weights(config, training.labels)
+    for epoch, learning_rate in enumerate(learning_rates):
+        metrics = _run_epoch(config, program, training, weights, epoch, learning_rate)
+        _refuse_divergence(config, epoch, metrics | {"learning_rate": learning_rate})
+        watch(epoch, metrics)
 
 
 Watch = Callable[[Training], bool]
@@ -159,13 +274,18 @@ def train(training: Training, watch: Watch = lambda training: False) -> Training
         DivergedError: if a loss is no longer a finite number.
 
     Side effects:
-        Leaves the trainee with the weights of the best epoch.
+        As `Training.outcome`.
     """
     while not training.control.finished:
         training.run_epoch()
         if watch(training):
             break
     return training.outcome()
+
+
+def example_weights(config: TrialConfig, labels: np.ndarray) -> np.ndarray:
+    """Returns the loss weight (N,) of each example, by its class."""
+    return np.asarray(class_weights(config.class_weighting, labels)[labels])
 
 
 def class_weights(weighting: str, labels: np.ndarray) -> np.ndarray:
@@ -177,16 +297,15 @@ def class_weights(weighting: str, labels: np.ndarray) -> np.ndarray:
     return {"none": np.ones(2), "balanced": balanced, "sqrt": np.sqrt(balanced)}[weighting].astype(np.float32)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities (N,) of logits (N,), without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
-
-
 def _run_epoch(
-    config: TrialConfig, program: TrainingProgram, training: Examples, weights: np.ndarray, control: TrainingControl
+    config: TrialConfig,
+    program: TrainingProgram,
+    training: Examples,
+    weights: np.ndarray,
+    epoch: int,
+    learning_rate: float,
 ) -> EpochMetrics:
-    epoch = control.epoch
-    program.set_learning_rate(control.learning_rate, config.backbone_lr_fraction)
+    program.set_learning_rate(learning_rate, config.backbone_lr_fraction)
     order = generator(config.seed, "shuffle", epoch).permutation(len(training.labels))
     keys = _dropout_keys(config, program.dropout_layers, epoch, -(-len(order) // config.batch_size))
     losses, correct, batches = 0.0, 0, _batches_at_once(training.feed, config.batch_size)
@@ -240,7 +359,7 @@ def _validation_metrics(logits: np.ndarray, labels: np.ndarray) -> EpochMetrics:
 
 def _refuse_divergence(config: TrialConfig, epoch: int, metrics: EpochMetrics) -> None:
     for name in ("loss", "val_loss"):
-        if not np.isfinite(metrics[name]):
+        if not np.isfinite(metrics.get(name, 0.0)):
             raise DivergedError(
                 f"{name} became {metrics[name]} in epoch {epoch + 1}; the likely cause is a learning rate too high "
                 f"for {config.optimizer} ({metrics['learning_rate']:g}"

@@ -41,6 +41,7 @@ class Job:
         attempt: counted from 1.
         config: of the trial.
         checkpoints: folder of the study's checkpoints.
+        folds: that it is trained in; 1 for a hold-out.
         parent: trial whose training is continued; empty for none.
         prune_above: see `tuning.events.TrialStarted`.
         keep_state: leave a checkpoint after the last epoch too, for a rung that may follow.
@@ -50,6 +51,7 @@ class Job:
     attempt: int
     config: Mapping[str, Any]
     checkpoints: Path
+    folds: int = 1
     parent: str = ""
     prune_above: Mapping[str, float] = dataclasses.field(default_factory=dict)
     keep_state: bool = False
@@ -60,9 +62,8 @@ class DataSetup:
     """From what a worker makes the `TrialData` of a study.
 
     Attributes:
-        root: folder that the manifests' paths are relative to.
-        training: manifest of the training images.
-        validation: manifest of the validation images.
+        root: folder that the manifest's paths are relative to.
+        pool: manifest of the images, none of `test/` among them.
         class_names: of label 0 and label 1.
         cache: folder of activations.
         cache_budget_bytes: size that this folder is kept to; None for no limit.
@@ -71,8 +72,7 @@ class DataSetup:
     """
 
     root: Path
-    training: pd.DataFrame
-    validation: pd.DataFrame
+    pool: pd.DataFrame
     class_names: tuple[str, str]
     cache: Path
     cache_budget_bytes: int | None
@@ -88,7 +88,7 @@ class DataSetup:
         from tuning.trial_data import TrialData
 
         cache = ActivationStore(self.cache, tell, self.cache_budget_bytes)
-        return TrialData(self.root, self.training, self.validation, self.class_names, cache)
+        return TrialData(self.root, self.pool, self.class_names, cache)
 
 
 def run_attempt(
@@ -124,10 +124,11 @@ def run_attempt(
     watch = _Watch(job, report, stopping, clock)
     data.before_part = leave_if_asked
     try:
-        state = checkpoints.latest(job.trial, job.attempt, config) or checkpoints.latest(job.parent, None, config)
+        state = checkpoints.latest(job.trial, job.attempt, config, job.folds)
+        state = state or checkpoints.latest(job.parent, None, config, job.folds)
         if job.keep_state and state is not None and state.control.finished:
             watch.save(state)  # the parent stopped early: there is no epoch after which the state would be kept
-        result = execute_trial(config, data, watch, state)
+        result = execute_trial(config, data, job.folds, watch, state)
     finally:
         data.before_part = lambda: None
     return dataclasses.replace(result, pruned=watch.hopeless)

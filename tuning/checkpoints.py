@@ -27,20 +27,21 @@ class Checkpoints:
         """Returns the file that an attempt writes to."""
         return self.folder / f"{trial}.{attempt}.npz"
 
-    def latest(self, trial: str, attempt: int | None, config: TrialConfig) -> TrainingState | None:
+    def latest(self, trial: str, attempt: int | None, config: TrialConfig, folds: int = 1) -> TrainingState | None:
         """Returns the state that a trial can go on from.
 
         Args:
             trial: id; there is none for an empty one.
             attempt: what later ones wrote does not count; None to have all count.
             config: of the trial that goes on.
+            folds: that it is trained in.
         """
         from pneumo_core.checkpoint import read_checkpoint
 
         names = [name for name, _ in self._files() if name["trial"] == trial and name["kind"] == "npz"]
         attempts = {int(name["attempt"]) for name in names if not name["unfinished"]}
         counted = sorted((number for number in attempts if attempt is None or number <= attempt), reverse=True)
-        states = (read_checkpoint(self.path(trial, number), config) for number in counted)
+        states = (read_checkpoint(self.path(trial, number), config, folds) for number in counted)
         return next((state for state in states if state is not None), None)
 
     def begin(self, trial: str, attempt: int) -> bool:

@@ -49,7 +49,7 @@ class PassCost:
 
 
 def study_cost(
-    space: SearchSpace, data: TrialData, cache: Path, clock: Callable[[], float] = time.perf_counter
+    space: SearchSpace, data: TrialData, cache: Path, folds: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Any]:
     """Estimates time and disk of a study from its foreseeable trials.
 
@@ -57,6 +57,7 @@ def study_cost(
         space: what is searched.
         data: the images.
         cache: folder of activations, which need not exist.
+        folds: that a trial is trained in.
         clock: in seconds.
 
     Returns:
@@ -66,7 +67,7 @@ def study_cost(
     """
     # Hyperband's first trials are its shortest, so all of its trials are looked at.
     configs = foreseen(space, space.trials if space.algorithm == "hyperband" else FORESEEN_TRIALS)
-    timer = _Timer(data, clock)
+    timer = _Timer(data, folds, clock)
     passes = _passes(configs, data, timer)
     trials = [timer.trial_s(config) for config in configs]
     missing = sum(cost.bytes for cost in passes if not cost.cached)
@@ -97,14 +98,13 @@ def _passes(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> l
 
 def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, *, cached: bool) -> PassCost:
     first, cuts = entries[0][0], [Cut.of(wanted.config) for wanted, _ in entries]
-    images = len(data.training) + len(data.validation)
     return PassCost(
         image_size=first.config.image_size,
         augmentation=first.augmentation,
         cuts=[f"block{cut.blocks} average" if cut.pooled else f"block{cut.blocks}" for cut in sorted(cuts)],
         bytes=sum(size for _, size in entries),
         cached=cached,
-        duration_s=0.0 if cached else images * timer.image_s(first.config, cuts),
+        duration_s=0.0 if cached else len(data.pool) * timer.image_s(first.config, cuts),
     )
 
 
@@ -113,17 +113,22 @@ def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -
     if not live:
         return None
     image_s = timer.image_s(live[0], [Cut.of(live[0])])
-    return {
-        "trial_s": image_s * len(data.training) * live[0].epochs_to_run,
-        "variant_s": image_s * (len(data.training) + len(data.validation)),
-    }
+    return {"trial_s": image_s * timer.trained * live[0].epochs_to_run, "variant_s": image_s * len(data.pool)}
 
 
 class _Timer:
-    """Times one batch of each kind, the second of two, so that compilation is not counted."""
+    """Times one batch of each kind, the second of two, so that compilation is not counted.
 
-    def __init__(self, data: TrialData, clock: Callable[[], float]) -> None:
+    Attributes:
+        trained: images that an epoch trains on, over all folds.
+        scored: images that it scores.
+    """
+
+    def __init__(self, data: TrialData, folds: int, clock: Callable[[], float]) -> None:
         self._data, self._clock = data, clock
+        split = data.split(folds)
+        self.trained = sum(len(split.training(fold)) for fold in range(folds))
+        self.scored = len(split.scored)
         self._image_s: dict[tuple[object, ...], float] = {}
         self._steps: dict[tuple[Any, ...], tuple[float, float, int]] = {}
 
@@ -140,12 +145,11 @@ class _Timer:
 
     def trial_s(self, config: TrialConfig) -> float:
         """Seconds for a training that does not stop early, activations at hand."""
-        training, validation = len(self._data.training), len(self._data.validation)
         with memory_errors(config):
             step_s, scored_s, _ = self._step(config)
-        epoch_s = training / config.batch_size * step_s + validation * scored_s
+        epoch_s = self.trained / config.batch_size * step_s + self.scored * scored_s
         if config.augments_live:
-            epoch_s += training * self.image_s(config, [Cut.of(config)])
+            epoch_s += self.trained * self.image_s(config, [Cut.of(config)])
         return epoch_s * config.epochs_to_run + _BETWEEN_TRIALS_S
 
     def weight_bytes(self, config: TrialConfig) -> int:

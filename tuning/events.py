@@ -26,7 +26,7 @@ class StudyStarted:
         data: what was given as `--data`.
         data_root: where the images were found.
         data_digest: SHA-256 over the images' paths, contents and labels.
-        split_digest: SHA-256 over who is in training and validation.
+        split_digest: SHA-256 over who trains and who is scored.
         class_names: of label 0 and label 1.
         images: number of training and validation images.
         commit: of this program.
@@ -40,6 +40,8 @@ class StudyStarted:
         pruning: the rule that ends hopeless trials early; `none` if they may all go on.
         code: digest of each file that determines a trial, by its name.
         work: how the study is run, see `tuning.settings.WorkSettings.to_mapping`.
+        folds: that every trial is trained in; 1 for a hold-out.
+        patient_pattern: regular expression that finds the patient in an image's path; empty for the data set's names.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -70,6 +72,8 @@ class StudyStarted:
     pruning: str = "none"
     code: dict[str, str] = dataclasses.field(default_factory=dict)
     work: dict[str, Any] = dataclasses.field(default_factory=dict)
+    folds: int = 1
+    patient_pattern: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,21 @@ import pneumo_core
 import search_spaces
 import tuning
 from tuning.events import StudyStarted
+from tuning.protocol import images_in_words
 
 _CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"}
-_TUNING = ("algorithms", "attempt", "hyperband", "oracles", "pruning", "spaces", "tpe", "trial", "trial_data")
+_TUNING = (
+    "algorithms",
+    "attempt",
+    "hyperband",
+    "oracles",
+    "protocol",
+    "pruning",
+    "spaces",
+    "tpe",
+    "trial",
+    "trial_data",
+)
 _LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
 _COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
@@ -49,10 +61,10 @@ def differences(before: StudyStarted, now: StudyStarted) -> list[str]:
     """
     lines = []
     if before.data_digest != now.data_digest or before.split_digest != now.split_digest:
-        counts = [f"{study.images['training']} + {study.images['validation']}" for study in (before, now)]
+        counts = [images_in_words(study) for study in (before, now)]
         lines.append(
-            f"data: {before.data_root} had {counts[0]} images of digest {before.data_digest[:_SHOWN_DIGITS]}, "
-            f"{now.data_root} has {counts[1]} of digest {now.data_digest[:_SHOWN_DIGITS]}"
+            f"data: {before.data_root} had {counts[0]}, digest {before.data_digest[:_SHOWN_DIGITS]}; "
+            f"{now.data_root} has {counts[1]}, digest {now.data_digest[:_SHOWN_DIGITS]}"
         )
     lines += _changes("space", _flat(before.definition), _flat(now.definition))
     lines += _changes("code", before.code, now.code)

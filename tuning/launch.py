@@ -67,9 +67,10 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
             "root": str(prepared.dataset.root),
             "digest": prepared.dataset.digest,
             "images": prepared.image_counts,
+            "folds": prepared.split.folds,
             "skipped": list(prepared.dataset.skipped),
         },
-        "cost": study_cost(space, prepared.data, settings.cache_folder),
+        "cost": study_cost(space, prepared.data, settings.cache_folder, prepared.split.folds),
     }
 
 
@@ -193,7 +194,7 @@ class _Run:
         tracker = self._tracker(record, new=isinstance(first, StudyStarted))
         for name in close_abandoned(self.settings.store, tracker.uri):
             self.tell(f"study {name}: its process died; its runs in MLflow are closed until it is resumed")
-        write_study_files(data, base_config(space).image_size, self.folder)
+        write_study_files(data, self.prepared.split, base_config(space).image_size, self.folder)
         with stop_requests(self.tell) as stop:
             executor: Executor
             if self.workers is None:
@@ -299,6 +300,8 @@ def _recorded_settings(started: StudyStarted, store: Store, data: str, work: Map
         skip_unreadable=started.skip_unreadable,
         threads=started.threads,
         pruning=started.pruning,
+        folds=started.folds,
+        patient_pattern=started.patient_pattern or None,
         space_source=started.space_source,
         overrides=started.overrides,
         work=WorkSettings.of_resume(started.work, work),
@@ -347,4 +350,6 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         pruning=settings.pruning,
         code=code_digests(),
         work=settings.work.to_mapping(),
+        folds=prepared.split.folds,
+        patient_pattern=settings.patient_pattern or "",
     )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import Dataset, index_dataset
 from pneumo_core.runtime import start_tensorflow
-from pneumo_core.splits import Split, holdout
+from pneumo_core.splits import ALWAYS_TRAINS, Split, divide
 from search_spaces import ChoiceParameter, SearchSpace
 from tuning.data_sources import locate_data
+from tuning.protocol import folds_of
 from tuning.settings import StudySettings
 from tuning.spaces import base_config
 
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """The images of a study, indexed and split.
+    """The images of a study, indexed and divided.
 
     Attributes:
         dataset: all images that were found.
-        split: who is in training and validation.
+        split: who trains and who is scored.
         setup: from what workers make their own `data`.
         data: the images as trials see them, all backbone weights read.
     """
@@ -38,8 +39,9 @@ class Preparation:
 
     @property
     def image_counts(self) -> dict[str, int]:
-        """Numbers of images by role."""
-        return {"training": len(self.split.train), "validation": len(self.split.validation)}
+        """Numbers of images by role; with several folds an image has both."""
+        trains = (self.split.fold == ALWAYS_TRAINS) | (self.split.folds > 1)
+        return {"training": int(trains.sum()), "validation": len(self.split.scored)}
 
 
 def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: None) -> Preparation:
@@ -54,8 +56,13 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
     """
     tell("reading the images")
     root = locate_data(settings.data, settings.store)
-    dataset = index_dataset(root, class_names=settings.class_names, skip_unreadable=settings.skip_unreadable)
-    split = holdout(dataset.manifest)
+    dataset = index_dataset(
+        root,
+        class_names=settings.class_names,
+        skip_unreadable=settings.skip_unreadable,
+        patient_pattern=settings.patient_pattern,
+    )
+    split = divide(dataset.manifest, folds_of(settings.space, settings.folds))
     for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
         tell(note)
     tell("starting TensorFlow")
@@ -65,8 +72,7 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
 
     setup = DataSetup(
         root=dataset.root,
-        training=split.train,
-        validation=split.validation,
+        pool=split.pool,
         class_names=dataset.class_names,
         cache=settings.cache_folder,
         cache_budget_bytes=settings.work.cache_budget_bytes,

@@ -18,6 +18,7 @@ from tuning.events import (
     TrialCompleted,
     TrialFailed,
 )
+from tuning.protocol import images_in_words
 from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
 
@@ -68,11 +69,11 @@ class ProgressView:
                 self._stop(event, record)
 
     def _start(self, record: StudyRecord, what: str) -> None:
-        started, images = record.started, record.started.images
+        started = record.started
         self._say(
             f"study {started.study}: {what} by {started.algorithm} over "
             f"{', '.join(started.parameters) or 'one configuration'}; "
-            f"{images['training']} training and {images['validation']} validation images"
+            f"{images_in_words(started)}"
         )
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -252,6 +252,7 @@ class Study:
                 attempt=trial.attempts,
                 config=trial.config,
                 checkpoints=self._checkpoints.folder,
+                folds=self.record.started.folds,
                 parent=trial.parent,
                 prune_above=trial.prune_above,
                 keep_state=trial.trial in self._oracle.in_use(),

@@ -1,21 +1,21 @@
-"""Files about a study as a whole, for its MLflow run: a look at the images, and who is in training and validation."""
+"""Files about a study as a whole, for its MLflow run: a look at the images, and who trains and who is scored."""
 
 from __future__ import annotations
 
 from pneumo_core import plots
 from pneumo_core.errors import StoreError
 from pneumo_core.images import read_images
+from pneumo_core.splits import Split
 from tuning.store import StudyFolder
 from tuning.trial_data import TrialData
 
-_COLUMNS = ["path", "group", "subtype", "label"]
 
-
-def write_study_files(data: TrialData, size_px: int, folder: StudyFolder) -> None:
+def write_study_files(data: TrialData, split: Split, size_px: int, folder: StudyFolder) -> None:
     """Writes the files to the study's staging folder.
 
     Args:
         data: images.
+        split: who trains and who is scored.
         size_px: that trials resize them to.
         folder: of the study.
 
@@ -23,17 +23,17 @@ def write_study_files(data: TrialData, size_px: int, folder: StudyFolder) -> Non
         StoreError: if the disk refuses.
 
     Side effects:
-        Writes `samples.png`, `split_training.csv` and `split_validation.csv`.
+        Writes `samples.png` and `split.csv`.
     """
     place = folder.staging("study")
-    chosen = data.training.iloc[plots.sample_rows(data.training)]
+    training = data.pool.iloc[split.training(0)]
+    chosen = training.iloc[plots.sample_rows(training)]
     pixels = read_images(data.root, chosen["path"].tolist(), size_px)
     samples = plots.plot_samples(pixels, chosen, data.class_names)
     try:
         place.mkdir(parents=True, exist_ok=True)
         plots.save(samples, place / "samples.png")
-        data.training[_COLUMNS].to_csv(place / "split_training.csv", index=False)
-        data.validation[_COLUMNS].to_csv(place / "split_validation.csv", index=False)
+        split.table().to_csv(place / "split.csv", index=False)
     except OSError as error:
         raise StoreError(
             f"study {folder.name}: its files cannot be written to {folder.root} ({error.strerror or error})."

@@ -15,8 +15,8 @@ import tensorflow as tf
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import OutOfMemoryError
 from pneumo_core.evaluation import compute_metrics, score_table, text_report
-from pneumo_core.model import standardize_features, trained_weights, write_weights
-from pneumo_core.training import EpochMetrics, Examples, Training, TrainingState, Watch, train
+from pneumo_core.model import trained_weights, write_weights
+from pneumo_core.training import EpochMetrics, Fold, Training, TrainingState, Watch, train
 from tuning.trial_data import TrialData
 
 SCORES_FILE, HISTORY_FILE, WEIGHTS_FILE = "scores.csv", "history.csv", "trained_weights.npz"
@@ -29,11 +29,12 @@ class TrialResult:
 
     Attributes:
         config: as given.
-        metrics: of the validation images at the best epoch, names starting with `val_`.
-        scores: table of the validation images at the best epoch (see `pneumo_core.evaluation`).
-        history: metrics of every epoch.
+        metrics: of the validation images at the best epoch, names starting with `val_`; the mean over the folds.
+        scores: table of the validation images at the best epoch (see `pneumo_core.evaluation`), sorted by path.
+        history: metrics of every epoch, the mean over the folds.
         best_epoch: index into `history` of the epoch that counts.
-        weights: what was trained, and what was measured for it, by variable path.
+        weights: what was trained, and what was measured for it, by variable path; empty where there are several folds,
+            of whose models none is kept.
         weights_digest: SHA-256 of the backbone weights the trial started from.
         activations_digest: SHA-256 of the cached activations it was scored on, and trained on if not augmented.
         variant_digests: SHA-256 of the cached activations of each augmented variant it was trained on.
@@ -57,6 +58,7 @@ class TrialResult:
 def execute_trial(
     config: TrialConfig,
     data: TrialData,
+    folds: int = 1,
     watch: Watch = lambda training: False,
     state: TrainingState | None = None,
 ) -> TrialResult:
@@ -67,7 +69,8 @@ def execute_trial(
 
     Args:
         config: all that determines the training.
-        data: training and validation images.
+        data: images.
+        folds: that they are divided in; 1 for a hold-out.
         watch: is shown the training after every epoch, and may end it.
         state: where an earlier training of this configuration was left; None to begin.
 
@@ -77,7 +80,7 @@ def execute_trial(
         PneumoError: if images or weights cannot be read.
     """
     with memory_errors(config):
-        return _execute(config, data, watch, state)
+        return _execute(config, data, folds, watch, state)
 
 
 @contextlib.contextmanager
@@ -92,23 +95,28 @@ def memory_errors(config: TrialConfig) -> Iterator[None]:
         ) from error
 
 
-def _execute(config: TrialConfig, data: TrialData, watch: Watch, state: TrainingState | None) -> TrialResult:
-    backbone_weights = data.backbone_weights(config)
-    training = Examples(data.training_feed(config), data.training["label"].to_numpy())
-    validation = Examples(data.validation_feed(config), data.validation["label"].to_numpy())
-    dtype = np.result_type(training.feed.dtype, validation.feed.dtype)  # a bank may be wider, live inputs are
-    program = data.programs.program(config, backbone_weights, validation.feed.shape, dtype)
-    if config.feature_scaling == "standardize":
-        standardize_features(program.trainee, data.feature_moments(config, program))
-    outcome = train(Training(config, program, training, validation, state), watch)
-    scores = score_table(data.validation, outcome.validation_probabilities)
+def _execute(
+    config: TrialConfig, data: TrialData, folds: int, watch: Watch, state: TrainingState | None
+) -> TrialResult:
+    backbone_weights, split = data.backbone_weights(config), data.split(folds)
+    examples = [(data.training_examples(config, split.training(k)), split.validation(k)) for k in range(folds)]
+    program = data.program(config, examples[0][0].feed)
+    training = [
+        Fold(learned, data.validation_examples(config, scored), data.moments(config, program, split.training(number)))
+        for number, (learned, scored) in enumerate(examples)
+    ]
+    outcome = train(Training(config, program, training, state), watch)
+    logits = np.zeros(len(split.pool))
+    for number, of_fold in enumerate(outcome.validation_logits):
+        logits[split.validation(number)] = of_fold
+    scores = score_table(split.pool.iloc[split.scored], logits[split.scored], split.fold[split.scored])
     return TrialResult(
         config=config,
         metrics={f"val_{name}": value for name, value in compute_metrics(scores).items()},
         scores=scores,
         history=outcome.history,
         best_epoch=outcome.best_epoch,
-        weights=trained_weights(program.trainee),
+        weights=trained_weights(program.trainee) if folds == 1 else {},
         weights_digest=backbone_weights.digest,
         activations_digest=data.activations(config).digest,
         variant_digests=data.variant_digests(config),
@@ -117,7 +125,7 @@ def _execute(config: TrialConfig, data: TrialData, watch: Watch, state: Training
 
 
 def write_trial_files(result: TrialResult, folder: Path) -> None:
-    """Writes configuration, scores, history, report and trained weights; plots can be drawn from these.
+    """Writes configuration, scores, history, report and, if any were kept, trained weights; plots are drawn from these.
 
     Side effects:
         Creates the folder and the files in it.
@@ -129,4 +137,5 @@ def write_trial_files(result: TrialResult, folder: Path) -> None:
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     history.to_csv(folder / HISTORY_FILE, index=False)
     (folder / "report.txt").write_text(text_report(result.scores, result.class_names))
-    write_weights(result.weights, folder / WEIGHTS_FILE)
+    if result.weights:
+        write_weights(result.weights, folder / WEIGHTS_FILE)

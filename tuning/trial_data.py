@@ -1,4 +1,4 @@
-"""Training and validation images of a study, as the trials of one process see them: pixels, activations, programs."""
+"""The images of a study as the trials of one process see them: pixels, activations, splits, programs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from pneumo_core.images import PIXELS_VERSION, read_images
 from pneumo_core.program import ProgramShelf, TrainingProgram
 from pneumo_core.runtime import device_in_use, threads_in_use
 from pneumo_core.seeds import generator
+from pneumo_core.splits import Split, divide
+from pneumo_core.training import Examples
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
@@ -60,16 +62,16 @@ def passes_of(config: TrialConfig) -> list[Pass]:
 
 
 class TrialData:
-    """Training and validation images, and what trials on them share; never any test image.
+    """The images of a study, and what trials on them share; never any test image.
 
     Args:
-        root: folder that the manifests' paths are relative to.
-        training: manifest of the training images.
-        validation: manifest of the validation images.
+        root: folder that the manifest's paths are relative to.
+        pool: manifest of the images, as `pneumo_core.splits.pool_of` returns it.
         class_names: of label 0 and label 1.
         cache: of activations.
 
     Attributes:
+        labels: (N,) of the pool.
         programs: compiled by earlier trials.
         before_part: called before each part of a pass; may raise, as after Ctrl-C. Finished parts are kept.
     """
@@ -77,28 +79,32 @@ class TrialData:
     def __init__(
         self,
         root: Path,
-        training: pd.DataFrame,
-        validation: pd.DataFrame,
+        pool: pd.DataFrame,
         class_names: tuple[str, str],
         cache: ActivationStore,
     ) -> None:
-        self.root, self.training, self.validation, self.class_names = root, training, validation, class_names
+        self.root, self.pool, self.class_names = root, pool, class_names
+        self.labels = pool["label"].to_numpy()
         self.programs = ProgramShelf()
         self.before_part: Callable[[], None] = lambda: None
         self._expected: Sequence[TrialConfig] = ()
         self._cache = cache
         self._versions = {name: metadata.version(name) for name in _LIBRARIES} | {"pixels": PIXELS_VERSION}
         self._device = device_in_use()
-        # One order for all splits of the same images, so that every split finds the same activations.
-        pool = pd.concat([training, validation], ignore_index=True).sort_values("path", kind="stable")
-        self._pool = pool["path"].tolist()
-        self._pool_digest = hashlib.sha256("\n".join(pool["content_hash"]).encode()).hexdigest()
-        places = np.argsort(pool.index.to_numpy())
-        self._training_rows, self._validation_rows = places[: len(training)], places[len(training) :]
+        # The order is that of the pool, so that every split of the same images finds the same activations.
+        self._paths = pool["path"].tolist()
+        self._digest = hashlib.sha256("\n".join(pool["content_hash"]).encode()).hexdigest()
+        self._splits: dict[int, Split] = {}
         self._pixels: dict[int, np.ndarray] = {}
         self._live_prefixes: dict[tuple[object, ...], Callable[[Any], Any]] = {}
         self._weights: dict[tuple[str, int], BackboneWeights] = {}
-        self._moments: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._moments: dict[tuple[object, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def split(self, folds: int) -> Split:
+        """Returns who trains and who is scored; see `pneumo_core.splits.divide`."""
+        if folds not in self._splits:
+            self._splits[folds] = divide(self.pool, folds)
+        return self._splits[folds]
 
     def check_cache(self) -> None:
         """Makes sure that the cache can be written.
@@ -148,7 +154,7 @@ class TrialData:
         """Returns where the cache keeps what a configuration needs of a pass, and the shape of it."""
         config, cut = wanted.config, Cut.of(wanted.config)
         key = ActivationKey(
-            images=self._pool_digest,
+            images=self._digest,
             image_size=config.image_size,
             pixel_scaling=config.pixel_scaling,
             backbone=config.backbone,
@@ -162,42 +168,67 @@ class TrialData:
             augmentation=wanted.augmentation,
             distortion=repr(DISTORTIONS[config.augmentation]) if wanted.augmentation else "",
         )
-        return key, (len(self._pool), *cut.shape(config.image_size))
+        return key, (len(self._paths), *cut.shape(config.image_size))
 
     def is_cached(self, wanted: Pass) -> bool:
         """Returns whether the cache holds what a configuration needs of a pass."""
         return self._cache.holds(self.entry(wanted)[0])
 
-    def training_feed(self, config: TrialConfig) -> Feed:
-        """Returns the inputs that a configuration trains on, in the order of the training images."""
+    def training_examples(self, config: TrialConfig, rows: np.ndarray) -> Examples:
+        """Returns what a configuration learns from, of some rows of the pool."""
+        return Examples(self.training_feed(config, rows), self.labels[rows])
+
+    def validation_examples(self, config: TrialConfig, rows: np.ndarray) -> Examples:
+        """Returns what a configuration is scored on, of some rows of the pool."""
+        return Examples(StoredFeed(self.activations(config).take(rows)), self.labels[rows])
+
+    def program(self, config: TrialConfig, training: Feed) -> TrainingProgram:
+        """Returns a program that is begun for a configuration.
+
+        Args:
+            config: of the trial.
+            training: a feed that it will train on.
+        """
+        scored = StoredFeed(self.activations(config))
+        dtype = np.result_type(training.dtype, scored.dtype)  # a bank may be wider, live inputs are
+        return self.programs.program(config, self.backbone_weights(config), scored.shape, dtype)
+
+    def moments(
+        self, config: TrialConfig, program: TrainingProgram, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns what a configuration's feature scaling needs, as `feature_moments` does; None without scaling."""
+        return self.feature_moments(config, program, rows) if config.feature_scaling == "standardize" else None
+
+    def training_feed(self, config: TrialConfig, rows: np.ndarray) -> Feed:
+        """Returns the inputs that a configuration trains on, of some rows of the pool."""
         if config.augments_live:
-            shape, pixels = Cut.of(config).shape(config.image_size), self._training_pixels(config.image_size)
-            return LiveFeed(pixels, DISTORTIONS[config.augmentation], self._live_prefix(config), shape, config.seed)
+            distortion, shape = DISTORTIONS[config.augmentation], Cut.of(config).shape(config.image_size)
+            pixels = self._all_pixels(config.image_size)
+            return LiveFeed(pixels, rows, distortion, self._live_prefix(config), shape, config.seed)
         if config.augmentation != "none":
-            return BankFeed([entry.take(self._training_rows) for entry in self._bank(config)], config.seed)
-        return StoredFeed(self.activations(config).take(self._training_rows))
+            return BankFeed([entry.take(rows) for entry in self._bank(config)], config.seed)
+        return StoredFeed(self.activations(config).take(rows))
 
     def variant_digests(self, config: TrialConfig) -> tuple[str, ...]:
         """Returns the content digests of the augmented variants that a configuration trains on."""
         return tuple(entry.digest for entry in self._bank(config))
 
-    def validation_feed(self, config: TrialConfig) -> Feed:
-        """Returns the inputs that a configuration is scored on, in the order of the validation images."""
-        return StoredFeed(self.activations(config).take(self._validation_rows))
-
-    def feature_moments(self, config: TrialConfig, program: TrainingProgram) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and variance of each channel that the head is given, over the training images.
+    def feature_moments(
+        self, config: TrialConfig, program: TrainingProgram, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and variance of each channel that the head is given, over some rows of the pool.
 
         They depend on the backbone as it was loaded, whatever is unfrozen later, and so are measured once.
 
         Args:
             config: of the trial.
             program: begun for it, not trained yet.
+            rows: of the images that train.
         """
         activations = self.activations(config)
-        key = (activations.digest, self.backbone_weights(config).digest, config.pooling)
+        key = (activations.digest, self.backbone_weights(config).digest, config.pooling, rows.tobytes())
         if key not in self._moments:
-            self._moments[key] = program.feature_moments(activations.take(self._training_rows))
+            self._moments[key] = program.feature_moments(activations.take(rows))
         return self._moments[key]
 
     def _bank(self, config: TrialConfig) -> list[StoredActivations]:
@@ -215,7 +246,7 @@ class TrialData:
 
         def parts(start: int, stop: int) -> list[np.ndarray]:
             self.before_part()
-            pixels = read_images(self.root, self._pool[start:stop], config.image_size)
+            pixels = read_images(self.root, self._paths[start:stop], config.image_size)
             return apply_in_batches(forward, self._distorted(pixels, wanted, start, stop))
 
         return parts
@@ -225,7 +256,7 @@ class TrialData:
             return pixels
         config = wanted.config
         rng = generator(config.augmentation_seed, "augmentation bank", wanted.variant)
-        transforms = draw_transforms(DISTORTIONS[config.augmentation], len(self._pool), config.image_size, rng)
+        transforms = draw_transforms(DISTORTIONS[config.augmentation], len(self._paths), config.image_size, rng)
         return np.asarray(distort(pixels.astype(np.float32), transforms[start:stop]))
 
     def _live_prefix(self, config: TrialConfig) -> Callable[[Any], Any]:
@@ -235,9 +266,9 @@ class TrialData:
             self._live_prefixes[key] = compiled(build_prefix(config, self.backbone_weights(config)))
         return self._live_prefixes[key]
 
-    def _training_pixels(self, size_px: int) -> np.ndarray:
+    def _all_pixels(self, size_px: int) -> np.ndarray:
         if size_px not in self._pixels:
-            self._pixels[size_px] = read_images(self.root, self.training["path"].tolist(), size_px)
+            self._pixels[size_px] = read_images(self.root, self._paths, size_px)
         return self._pixels[size_px]
 
 

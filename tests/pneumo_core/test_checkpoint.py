@@ -13,7 +13,7 @@ from pneumo_core.checkpoint import read_checkpoint, write_checkpoint
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import StoredFeed
 from pneumo_core.program import ProgramShelf
-from pneumo_core.training import Examples, Training, TrainingOutcome, TrainingState, train
+from pneumo_core.training import Examples, Fold, Training, TrainingOutcome, TrainingState, train
 
 CONFIG = TrialConfig(
     head_units=4, batch_size=8, epochs=4, feature_scaling="none", learning_rate_schedule="plateau", patience=3
@@ -23,7 +23,9 @@ EXAMPLES = Examples(StoredFeed(np.random.default_rng(0).normal(size=(40, 512)).a
 
 
 def _training(config: TrialConfig, state: TrainingState | None = None) -> Training:
-    return Training(config, ProgramShelf().program(config, RANDOM, (512,), "float32"), EXAMPLES, EXAMPLES, state)
+    return Training(
+        config, ProgramShelf().program(config, RANDOM, (512,), "float32"), [Fold(EXAMPLES, EXAMPLES)], state
+    )
 
 
 def _state(config: TrialConfig, epochs: int) -> TrainingState:
@@ -45,7 +47,7 @@ def test_a_training_goes_on_from_the_file_to_the_same_end(tmp_path: Path) -> Non
     assert state.control.epoch == 2
     resumed, whole = train(_training(CONFIG, state)), train(_training(CONFIG))
     assert _plain(resumed) == _plain(whole)
-    np.testing.assert_array_equal(resumed.validation_probabilities, whole.validation_probabilities)
+    np.testing.assert_array_equal(resumed.validation_logits, whole.validation_logits)
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["t.npz"]
 
 

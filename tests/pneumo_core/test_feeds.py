@@ -14,7 +14,7 @@ from pneumo_core.backbone import load_backbone_weights
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import BankFeed, LiveFeed, StoredFeed
 from pneumo_core.program import ProgramShelf
-from pneumo_core.training import Examples, Training, train
+from pneumo_core.training import Examples, Fold, Training, train
 
 
 def test_a_bank_mixes_its_variants_anew_in_every_epoch() -> None:
@@ -42,7 +42,7 @@ def test_a_bank_of_mixed_precision_loses_none() -> None:
 def test_live_distortion_does_not_depend_on_what_else_is_read() -> None:
     """An image is distorted in the same way whether it is read alone or with others."""
     pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 1)).astype(np.uint8)
-    feed = LiveFeed(pixels, DISTORTIONS["notebook"], lambda images: images, (32, 32, 1), seed=3, batch_size=4)
+    feed = LiveFeed(pixels, np.arange(len(pixels)), DISTORTIONS["notebook"], lambda images: images, (32, 32, 1), 3, 4)
     whole = feed.read(np.arange(10), 2)
     np.testing.assert_array_equal(feed.read(np.array([7]), 2)[0], whole[7])
     assert not np.array_equal(feed.read(np.array([7]), 3)[0], whole[7])
@@ -74,7 +74,9 @@ def test_memory_is_bounded_by_a_block_and_the_result_is_the_same(monkeypatch: py
         monkeypatch.setattr(training_module, "_BLOCK_BYTES", block_bytes)
         counted = _CountedRows(rows)
         examples = Examples(StoredFeed(counted), labels)
-        outcome = train(Training(config, ProgramShelf().program(config, weights, (64,), "float32"), examples, examples))
+        outcome = train(
+            Training(config, ProgramShelf().program(config, weights, (64,), "float32"), [Fold(examples, examples)])
+        )
         outcomes.append([{**row, "duration_s": 0.0} for row in outcome.history])
         largest.append(counted.largest)
     assert largest == [600, 256]
@@ -102,6 +104,6 @@ def test_warm_up_epochs_are_those_asked_for() -> None:
             kernels.append(not np.array_equal(kernel, weights.arrays["block5_conv3"][0]))
             return False
 
-        train(Training(changed, program, examples, examples), watch)
+        train(Training(changed, program, [Fold(examples, examples)]), watch)
         moved.append(kernels)
     assert moved == [[False, False], [False, True]]

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -17,12 +18,13 @@ from pneumo_core.model import trained_weights
 from pneumo_core.program import ProgramShelf, TrainingProgram
 from pneumo_core.training import (
     Examples,
+    Fold,
     Training,
     TrainingOutcome,
     TrainingState,
     class_weights,
     predict_logits,
-    sigmoid,
+    refit,
     train,
 )
 
@@ -48,7 +50,7 @@ def _program(config: TrialConfig, shape: tuple[int, ...] = (512,)) -> TrainingPr
 
 def _train(config: TrialConfig) -> tuple[TrainingOutcome, dict[str, np.ndarray]]:
     program = _program(config)
-    outcome = train(Training(config, program, TRAINING, VALIDATION))
+    outcome = train(Training(config, program, [Fold(TRAINING, VALIDATION)]))
     return outcome, trained_weights(program.trainee)
 
 
@@ -64,7 +66,7 @@ def test_the_same_configuration_gives_the_same_bits(optimizer: str) -> None:
     """Weights and probabilities of two runs agree exactly, dropout and shuffling included."""
     config = dataclasses.replace(CONFIG, optimizer=optimizer, epochs=2, weight_decay=1e-3)
     (first, first_weights), (second, second_weights) = _train(config), _train(config)
-    np.testing.assert_array_equal(first.validation_probabilities, second.validation_probabilities)
+    np.testing.assert_array_equal(first.validation_logits[0], second.validation_logits[0])
     for path, array in first_weights.items():
         np.testing.assert_array_equal(array, second_weights[path])
 
@@ -72,19 +74,18 @@ def test_the_same_configuration_gives_the_same_bits(optimizer: str) -> None:
 def test_another_seed_gives_another_training() -> None:
     """The seed is used."""
     first, second = (_train(dataclasses.replace(CONFIG, epochs=1, seed=seed))[0] for seed in (0, 1))
-    assert not np.array_equal(first.validation_probabilities, second.validation_probabilities)
+    assert not np.array_equal(first.validation_logits[0], second.validation_logits[0])
 
 
 def test_best_epochs_weights_and_scores_are_those_returned() -> None:
     """Monitored is the plain validation loss; weights and probabilities are of its lowest epoch."""
     config = dataclasses.replace(CONFIG, learning_rate=0.03, epochs=8, label_smoothing=0.1, class_weighting="balanced")
     program = _program(config)
-    outcome = train(Training(config, program, TRAINING, VALIDATION))
+    outcome = train(Training(config, program, [Fold(TRAINING, VALIDATION)]))
     losses = [metrics["val_loss"] for metrics in outcome.history]
     assert outcome.best_epoch == int(np.argmin(losses)) < 7
-    assert log_loss(VALIDATION.labels, outcome.validation_probabilities) == pytest.approx(min(losses), rel=1e-9)
-    restored = sigmoid(predict_logits(program, VALIDATION.feed))
-    np.testing.assert_array_equal(restored, outcome.validation_probabilities)
+    assert log_loss(VALIDATION.labels, expit(outcome.validation_logits[0])) == pytest.approx(min(losses), rel=1e-9)
+    np.testing.assert_array_equal(predict_logits(program, VALIDATION.feed), outcome.validation_logits[0])
 
 
 def test_early_stopping_ends_training() -> None:
@@ -99,7 +100,7 @@ def test_a_diverging_training_names_epoch_and_likely_cause() -> None:
     inputs[5] = np.nan
     broken = Examples(StoredFeed(inputs), TRAINING.labels)
     with pytest.raises(DivergedError, match=r"loss became nan in epoch 1; the likely cause is a learning rate"):
-        train(Training(CONFIG, _program(CONFIG), broken, VALIDATION))
+        train(Training(CONFIG, _program(CONFIG), [Fold(broken, VALIDATION)]))
 
 
 @pytest.mark.parametrize("weighting", ["none", "balanced", "sqrt"])
@@ -120,7 +121,7 @@ def test_training_without_dropout_works() -> None:
 def test_class_weighting_and_smoothing_change_what_is_learned() -> None:
     """Weights pull probabilities towards the rare class; both settings reach the loss."""
     plain, weighted, smoothed = (
-        _train(dataclasses.replace(CONFIG, epochs=3, **change))[0].validation_probabilities.mean()
+        expit(_train(dataclasses.replace(CONFIG, epochs=3, **change))[0].validation_logits[0]).mean()
         for change in ({}, {"class_weighting": "balanced"}, {"label_smoothing": 0.4})
     )
     assert weighted < plain - 0.02
@@ -152,7 +153,7 @@ def test_unfrozen_convolutions_learn_at_their_own_rate() -> None:
     for fraction in (1e-6, 0.5):
         changed = dataclasses.replace(config, backbone_lr_fraction=fraction)
         program = _program(changed, activations.shape[1:])
-        train(Training(changed, program, examples, examples))
+        train(Training(changed, program, [Fold(examples, examples)]))
         kernels = {name: program.trainee.get_layer(name).get_weights()[0] for name in ("block5_conv2", "block5_conv3")}
         np.testing.assert_array_equal(kernels["block5_conv2"], RANDOM.arrays["block5_conv2"][0])
         moved.append(np.abs(kernels["block5_conv3"] - RANDOM.arrays["block5_conv3"][0]).max())
@@ -172,11 +173,11 @@ def test_live_augmentation_trains_through_the_prefix_and_repeats_itself() -> Non
     outcomes = []
     for augmentation in ("notebook", "notebook", "mild"):
         changed = dataclasses.replace(config, augmentation=augmentation)
-        feed = LiveFeed(pixels, DISTORTIONS[augmentation], prefix, validation.feed.shape, seed=0)
+        feed = LiveFeed(pixels, np.arange(20), DISTORTIONS[augmentation], prefix, validation.feed.shape, seed=0)
         program = _program(changed, validation.feed.shape)
-        outcomes.append(train(Training(changed, program, Examples(feed, labels), validation)))
-    np.testing.assert_array_equal(outcomes[0].validation_probabilities, outcomes[1].validation_probabilities)
-    assert not np.array_equal(outcomes[0].validation_probabilities, outcomes[2].validation_probabilities)
+        outcomes.append(train(Training(changed, program, [Fold(Examples(feed, labels), validation)])))
+    np.testing.assert_array_equal(outcomes[0].validation_logits[0], outcomes[1].validation_logits[0])
+    assert not np.array_equal(outcomes[0].validation_logits[0], outcomes[2].validation_logits[0])
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "cosine"])
@@ -194,13 +195,85 @@ def test_a_training_left_after_any_epoch_ends_as_if_it_had_not_been(optimizer: s
             states.append(training.state)
             return training.control.epoch > left_after
 
-        train(Training(config, _program(config), TRAINING, VALIDATION), watch)
+        train(Training(config, _program(config), [Fold(TRAINING, VALIDATION)]), watch)
         program = _program(config)
-        outcome = train(Training(config, program, TRAINING, VALIDATION, states[-1]))
-        np.testing.assert_array_equal(outcome.validation_probabilities, whole.validation_probabilities)
+        outcome = train(Training(config, program, [Fold(TRAINING, VALIDATION)], states[-1]))
+        np.testing.assert_array_equal(outcome.validation_logits[0], whole.validation_logits[0])
         assert [_timeless(row) for row in outcome.history] == [_timeless(row) for row in whole.history]
         for path, array in trained_weights(program.trainee).items():
             np.testing.assert_array_equal(array, weights[path])
+
+
+def _folds(count: int) -> list[Fold]:
+    """Folds of other examples, one of which is over 10 times harder."""
+    return [Fold(_examples(96 + 8 * k, 10 + k), _examples(40 + k, 20 + k)) for k in range(count)]
+
+
+def test_folds_train_side_by_side_as_they_would_alone() -> None:
+    """Without a schedule that looks at the mean, each fold's scores are those of a training of its own, to the bit."""
+    config, folds = dataclasses.replace(CONFIG, epochs=1, batch_normalization=True), _folds(3)
+    together = train(Training(config, _program(config), folds))
+    for fold, logits in zip(folds, together.validation_logits, strict=True):
+        alone = train(Training(config, _program(config), [fold]))
+        np.testing.assert_array_equal(logits, alone.validation_logits[0])
+
+
+def test_what_follows_from_an_epoch_follows_from_the_mean_over_the_folds() -> None:
+    """Best epoch and end are those of the mean validation loss; every fold's scores are of that epoch."""
+    config = dataclasses.replace(CONFIG, learning_rate=0.03, epochs=20, patience=3)
+    folds = _folds(3)
+    outcome = train(Training(config, _program(config), folds))
+    losses = [metrics["val_loss"] for metrics in outcome.history]
+    assert outcome.best_epoch == int(np.argmin(losses)) == len(losses) - 4
+    of_folds = [
+        log_loss(fold.validation.labels, expit(logits))
+        for fold, logits in zip(folds, outcome.validation_logits, strict=True)
+    ]
+    assert np.mean(of_folds) == pytest.approx(min(losses), rel=1e-9)
+
+
+def test_folds_left_after_an_epoch_end_as_if_they_had_not_been() -> None:
+    """Weights, optimizers and batch statistics of all folds are in the state."""
+    config = dataclasses.replace(CONFIG, epochs=4, batch_normalization=True, learning_rate_schedule="plateau")
+    whole = train(Training(config, _program(config), _folds(2)))
+    states: list[TrainingState] = []
+
+    def watch(training: Training) -> bool:
+        states.append(training.state)
+        return len(states) == 2
+
+    train(Training(config, _program(config), _folds(2), None), watch)
+    resumed = train(Training(config, _program(config), _folds(2), states[-1]))
+    for before, after in zip(whole.validation_logits, resumed.validation_logits, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert [_timeless(row) for row in whole.history] == [_timeless(row) for row in resumed.history]
+
+
+def test_each_fold_scales_features_by_its_own_training_images() -> None:
+    """Nothing of the images that a fold scores enters its model."""
+    config = dataclasses.replace(CONFIG, epochs=1, feature_scaling="standardize")
+    folds = [
+        dataclasses.replace(fold, moments=(np.full(512, shift, np.float32), np.ones(512, np.float32)))
+        for fold, shift in zip(_folds(2), (0.0, 3.0), strict=True)
+    ]
+    together = train(Training(config, _program(config), folds))
+    alone = [train(Training(config, _program(config), [fold])) for fold in folds]
+    for logits, own in zip(together.validation_logits, alone, strict=True):
+        np.testing.assert_array_equal(logits, own.validation_logits[0])
+    unscaled = train(Training(config, _program(config), [dataclasses.replace(folds[1], moments=folds[0].moments)]))
+    assert not np.array_equal(unscaled.validation_logits[0], together.validation_logits[1])
+
+
+def test_a_refit_follows_the_recorded_rates() -> None:
+    """On the same examples, at the rates of the epochs up to the best, it comes to the weights of that training."""
+    config = dataclasses.replace(CONFIG, epochs=6, learning_rate_schedule="cosine", learning_rate=0.01)
+    outcome, weights = _train(config)
+    rates = [metrics["learning_rate"] for metrics in outcome.history[: outcome.best_epoch + 1]]
+    program, losses = _program(config), []
+    refit(config, program, TRAINING, rates, lambda epoch, metrics: losses.append(metrics["loss"]))
+    for path, array in trained_weights(program.trainee).items():
+        np.testing.assert_array_equal(array, weights[path])
+    assert losses == [metrics["loss"] for metrics in outcome.history[: len(rates)]]
 
 
 def _timeless(metrics: dict[str, float]) -> dict[str, float]:

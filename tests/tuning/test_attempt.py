@@ -10,7 +10,7 @@ import pytest
 
 from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import index_dataset
-from pneumo_core.splits import holdout
+from pneumo_core.splits import pool_of
 from tuning.attempt import AttemptLeftError, DataSetup, Job, run_attempt
 from tuning.checkpoints import Checkpoints
 from tuning.trial import TrialResult
@@ -26,9 +26,8 @@ CONFIG = TrialConfig(
 def data(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> TrialData:
     """The images of a study."""
     dataset = index_dataset(phantoms)
-    split = holdout(dataset.manifest)
     cache = tmp_path_factory.mktemp("cache")
-    return DataSetup(dataset.root, split.train, split.validation, dataset.class_names, cache, None, 0).open()
+    return DataSetup(dataset.root, pool_of(dataset.manifest), dataset.class_names, cache, None, 0).open()
 
 
 @pytest.fixture
@@ -93,8 +92,7 @@ def test_an_attempt_that_is_asked_to_leave_saves_its_state(data: TrialData, job:
 def test_an_attempt_leaves_a_pass_through_frozen_layers_too(phantoms: Path, tmp_path: Path, job: Job) -> None:
     """Nobody waits for hours of images after Ctrl-C; the finished parts stay in the cache."""
     dataset = index_dataset(phantoms)
-    split = holdout(dataset.manifest)
-    fresh = DataSetup(dataset.root, split.train, split.validation, dataset.class_names, tmp_path, None, 0).open()
+    fresh = DataSetup(dataset.root, pool_of(dataset.manifest), dataset.class_names, tmp_path, None, 0).open()
     with pytest.raises(AttemptLeftError):
         run_attempt(job, fresh, lambda *_: None, lambda: True)
 

@@ -19,7 +19,7 @@ from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, DivergedError, StudyError, TrackingError, WeightsError
 from pneumo_core.evaluation import compute_metrics
-from pneumo_core.splits import holdout
+from pneumo_core.splits import pool_of
 from tuning import launch as launch_module
 from tuning import leaderboard, run_study
 from tuning import trial as trial_module
@@ -313,9 +313,8 @@ def test_trials_leave_nothing_in_memory(tmp_path: Path, phantoms: Path) -> None:
     import tensorflow as tf
 
     dataset = index_dataset(phantoms)
-    split = holdout(dataset.manifest)
     cache = ActivationStore(tmp_path)
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, cache)
+    data = TrialData(dataset.root, pool_of(dataset.manifest), dataset.class_names, cache)
     config = TrialConfig(weights="random", image_size=32, epochs=1, pooling="average", unfrozen_layers=1)
     held = []
     for _ in range(3):
@@ -354,8 +353,7 @@ def test_scores_through_the_cache_are_those_of_the_whole_model(
     from pneumo_core.model import build_classifier
 
     dataset = index_dataset(phantoms)
-    split = holdout(dataset.manifest)
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, ActivationStore(tmp_path))
+    data = TrialData(dataset.root, pool_of(dataset.manifest), dataset.class_names, ActivationStore(tmp_path))
     for precision, tolerance in (("float32", 1e-5), ("float16", 1e-2)):
         config = TrialConfig(
             weights="random", image_size=32, pixel_scaling="unit", epochs=1, unfrozen_layers=unfrozen, pooling=pooling,

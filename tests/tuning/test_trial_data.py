@@ -11,7 +11,7 @@ import pytest
 from pneumo_core.activation_store import ActivationStore
 from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import index_dataset
-from pneumo_core.splits import holdout
+from pneumo_core.splits import pool_of
 from tuning import run_study
 from tuning import trial_data as module
 from tuning.ranking import load_record
@@ -27,8 +27,7 @@ CONFIG = TrialConfig(
 
 def _data(phantoms: Path, cache: Path) -> TrialData:
     dataset = index_dataset(phantoms)
-    split = holdout(dataset.manifest)
-    return TrialData(dataset.root, split.train, split.validation, dataset.class_names, ActivationStore(cache))
+    return TrialData(dataset.root, pool_of(dataset.manifest), dataset.class_names, ActivationStore(cache))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -76,7 +75,7 @@ def test_a_bank_is_computed_once_for_trials_of_any_seed(phantoms: Path, tmp_path
     assert len(set(digests)) == 3
     assert [first.activations_digest, *first.variant_digests] == digests
     other = dataclasses.replace(config, seed=5, head_units=8)
-    assert data.training_feed(other).dtype == np.float16
+    assert data.training_feed(other, np.arange(5)).dtype == np.float16
     execute_trial(other, data)
     assert len(ActivationStore(tmp_path).entries()) == 3
     assert not data.is_cached(module.Pass(dataclasses.replace(config, augmentation_seed=1), 0))
