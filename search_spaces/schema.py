@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from search_spaces import conditions
+from search_spaces.confirmation import Confirmation
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import STRICT, Parameter, ParameterField
 from search_spaces.problems import problem_at
@@ -59,6 +60,8 @@ class SearchSpace(BaseModel):
     """Settings that are searched. A condition (`when`) may name what is declared before it."""
     start_with: Annotated[tuple[Mapping[str, ScalarField], ...], Field(strict=False)] = ()
     """Known configurations to try first; parameters they leave out take their defaults."""
+    confirm: Confirmation = Field(default_factory=Confirmation)
+    """How the leaders are confirmed when the search is over."""
 
     @model_validator(mode="after")
     def _obeys_the_rules(self) -> SearchSpace:
@@ -68,8 +71,8 @@ class SearchSpace(BaseModel):
         return self
 
     def digest(self) -> str:
-        """Returns the SHA-256 (hex) of all that determines the search: everything but name and description."""
-        content = self.model_dump(exclude={"name", "description", "parameters", "start_with"})
+        """Returns the SHA-256 (hex) of all that determines the search: not name, description and confirmation."""
+        content = self.model_dump(exclude={"name", "description", "confirm", "parameters", "start_with"})
         content["parameters"] = [_essence(parameter) for parameter in self.parameters]
         content["start_with"] = [self.complete(entry) for entry in self.start_with]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

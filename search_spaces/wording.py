@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from search_spaces.confirmation import Confirmation
 from search_spaces.parameters import PARAMETER_TYPES
 from search_spaces.problems import KeyPath, Problem, problem_at, suggestion
 from search_spaces.scalars import describe
@@ -23,6 +24,9 @@ _EXPECTED = {
     "model_attributes_type": "a mapping (type: …, and what belongs to it)",
     "tuple_type": "a list ([a, b], or a line with a dash for each)",
 }
+
+
+_KEYS_WITHIN: dict[KeyPath, Sequence[str]] = {("confirm",): list(Confirmation.model_fields)}
 
 
 def explain(error: ValidationError, names: Sequence[str], top_level: Iterable[str] = ()) -> list[Problem]:
@@ -52,7 +56,7 @@ def _problems(detail: ErrorDetails, names: Sequence[str], top_level: Sequence[st
         case "union_tag_invalid":
             yield problem_at((*path, "type"), f"no such type; {suggestion(str(context['tag']), PARAMETER_TYPES)}")
         case "extra_forbidden":
-            known = _keys_of(kind) if kind else top_level
+            known = _keys_of(kind) if kind else _KEYS_WITHIN.get(path[:-1], top_level)
             yield problem_at(path, f"unknown key; {suggestion(str(path[-1]), known)}")
         case _:
             yield problem_at(path, f"expected {_expected(detail)}, got {describe(detail['input'])}")
@@ -80,6 +84,8 @@ def _expected(detail: ErrorDetails) -> str:
             return str(context["expected"]).replace("'", "")
         case "greater_than_equal":
             return f"at least {context['ge']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
         case "too_short":
             return "at least one value"
         case "string_too_short":

@@ -42,6 +42,7 @@ class StudyStarted:
         work: how the study is run, see `tuning.settings.WorkSettings.to_mapping`.
         folds: that every trial is trained in; 1 for a hold-out.
         patient_pattern: regular expression that finds the patient in an image's path; empty for the data set's names.
+        confirm: how the leaders are confirmed, see `search_spaces.Confirmation`; empty for not at all.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -74,6 +75,7 @@ class StudyStarted:
     work: dict[str, Any] = dataclasses.field(default_factory=dict)
     folds: int = 1
     patient_pattern: str = ""
+    confirm: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,26 +86,30 @@ class StudyResumed:
         trials: how many are asked for from now on, those of before counted.
         forced: what had changed, and was accepted with `--force`.
         identity: what the study's data, space and program are from now on; see `tuning.identity.identity_of`.
+        confirm: how the leaders are confirmed from now on; None for as before.
     """
 
     kind: ClassVar[str] = "study_resumed"
     trials: int
     forced: list[str]
     identity: dict[str, Any] = dataclasses.field(default_factory=dict)
+    confirm: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialStarted:
-    """The oracle was asked and answered: a trial begins.
+    """A trial begins: the oracle was asked and answered, or a leader of the search is trained once more.
 
     Attributes:
-        trial: id, `t0001` and so on.
-        number: from 1, in the order of the asks.
+        trial: id, `t0001` and so on; `t0001-f5-64px-s1` for a training that confirms `t0001`.
+        number: from 1, in the order of their start.
         params: what the oracle chose; None for a searched parameter whose condition does not hold.
         config: the whole configuration that follows.
         parent: trial whose training this one continues (a rung of Hyperband); empty for none.
         first_epoch: epochs that the parent has trained.
         prune_above: validation loss above which the trial ends early, by epochs trained (as text).
+        confirms: trial of the search whose configuration this trains again; empty for a trial of the search itself.
+        folds: that it is trained in; 0 for those of the study.
     """
 
     kind: ClassVar[str] = "trial_started"
@@ -114,6 +120,8 @@ class TrialStarted:
     parent: str = ""
     first_epoch: int = 0
     prune_above: dict[str, float] = dataclasses.field(default_factory=dict)
+    confirms: str = ""
+    folds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +189,63 @@ class TrialFailed:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrialConfirmed:
+    """A leader of the search has its place among the confirmed ones.
+
+    Attributes:
+        trial: of the search.
+        rank: from 1, by the mean.
+        score: mean of the objective over the trainings that confirm it, and over their folds.
+        low: lower end of the score's 95 % interval.
+        high: upper end.
+        tied: whether it cannot be told from the first by these images.
+        difference: of the score to that of the first, with the ends of its 95 % interval; zeros for the first.
+        deviation: standard deviation of the score over the seeds; None with one seed.
+        metrics: every metric, `val_roc_auc` and the like, as value, low and high.
+        runs: ids of the trainings that confirm it.
+        threshold: that its scores choose, see `pneumo_core.operating_point`.
+        temperature: likewise.
+    """
+
+    kind: ClassVar[str] = "trial_confirmed"
+    trial: str
+    rank: int
+    score: float
+    low: float
+    high: float
+    tied: bool
+    difference: list[float]
+    deviation: float | None
+    metrics: dict[str, list[float | None]]
+    runs: list[str]
+    threshold: float
+    temperature: float
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfirmed:
+    """All leaders have been confirmed, or could not be.
+
+    Attributes:
+        best: the trial of the search with the highest mean.
+        confirm: how they were confirmed, see `search_spaces.Confirmation`.
+        left_out: why a leader has no place, by trial.
+        compared: how many configurations of the search the first was the best of.
+        expected_optimism: by how much the best of as many equal configurations would look better than it is.
+        observed_optimism: the score of `best` in the search, less that of its confirmation, in the objective's
+            direction.
+    """
+
+    kind: ClassVar[str] = "study_confirmed"
+    best: str
+    confirm: dict[str, Any]
+    left_out: dict[str, str]
+    compared: int
+    expected_optimism: float
+    observed_optimism: float
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyEnded:
     """The study is over, or its process was told to stop."""
 
@@ -200,6 +265,8 @@ Event = (
     | EpochEnded
     | TrialCompleted
     | TrialFailed
+    | TrialConfirmed
+    | StudyConfirmed
     | StudyEnded
 )
 

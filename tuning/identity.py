@@ -96,8 +96,8 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if name == "parameters":
             for parameter in value:
                 flat |= _flat(parameter, f"{parameter['name']} ")
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and name != "confirm":
             flat |= _flat(value, f"{prefix}{name}.")
-        elif prefix or name not in ("trials", "description"):
+        elif prefix or name not in ("trials", "description", "confirm"):
             flat[prefix + name] = value
     return flat

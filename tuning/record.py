@@ -14,10 +14,12 @@ from tuning.events import (
     EpochEnded,
     Event,
     RunLinked,
+    StudyConfirmed,
     StudyEnded,
     StudyResumed,
     StudyStarted,
     TrialCompleted,
+    TrialConfirmed,
     TrialFailed,
     TrialStarted,
 )
@@ -39,6 +41,9 @@ class TrialRecord:
         epoch_losses: validation loss of each epoch so far, by epochs trained.
         attempts: how many were started.
         lost_attempts: how many of them were lost with their process.
+        confirms: trial of the search that this one confirms; empty for a trial of the search.
+        folds: that it is trained in; 1 for a hold-out.
+        confirmed: its place among the confirmed ones, if it has one.
     """
 
     trial: str
@@ -62,6 +67,9 @@ class TrialRecord:
     epoch_losses: dict[int, float] = dataclasses.field(default_factory=dict)
     attempts: int = 0
     lost_attempts: int = 0
+    confirms: str = ""
+    folds: int = 1
+    confirmed: TrialConfirmed | None = None
 
     @property
     def over(self) -> bool:
@@ -75,12 +83,14 @@ class StudyRecord:
 
     Attributes:
         started: its settings.
-        trials: by id, in the order of their start.
+        trials: by id, in the order of their start; those that confirm others among them.
         run_id: of the study's own MLflow run.
         ended: how it ended; None while it runs, or if its process was killed.
         trials_wanted: how many trials are asked for, after resumes.
         forced: what had changed when the study was resumed, and was accepted.
         identity: the settings with data, space and program as they were when the study was last taken up.
+        confirm: how the leaders are to be confirmed, see `search_spaces.Confirmation`; empty for not at all.
+        confirmed: what became of it; None before the end of that, and when the search went on after it.
     """
 
     started: StudyStarted
@@ -90,35 +100,57 @@ class StudyRecord:
     trials_wanted: int = 0
     forced: list[str] = dataclasses.field(default_factory=list)
     identity: StudyStarted = dataclasses.field(init=False)
+    confirm: dict[str, Any] = dataclasses.field(init=False)
+    confirmed: StudyConfirmed | None = None
 
     def __post_init__(self) -> None:
         self.trials_wanted = self.trials_wanted or self.started.trials
-        self.identity = self.started
+        self.identity, self.confirm = self.started, self.started.confirm
+
+    @property
+    def searched(self) -> list[TrialRecord]:
+        """The trials of the search, in the order of their start."""
+        return [trial for trial in self.trials.values() if not trial.confirms]
+
+    @property
+    def confirming(self) -> list[TrialRecord]:
+        """The trials that confirm others, in the order of their start."""
+        return [trial for trial in self.trials.values() if trial.confirms]
 
     def ranked(self) -> list[TrialRecord]:
-        """Returns all trials, best score first, then pruned ones, then those without a score.
+        """Returns the trials of the search: confirmed ones first, then by score, pruned ones, those without a score.
 
         Of equals the one that was trained longer comes first (a later rung of Hyperband), then the earlier one.
         """
         sign = -1 if self.started.direction == "max" else 1
 
-        def key(trial: TrialRecord) -> tuple[bool, float, int, int]:
+        def key(trial: TrialRecord) -> tuple[float, bool, float, int, int]:
+            rank = trial.confirmed.rank if trial.confirmed else math.inf
             score = math.inf if trial.score is None else sign * trial.score
-            return (trial.status != "completed", score, -trial.config.get("stop_after", 0), trial.number)
+            return (rank, trial.status != "completed", score, -trial.config.get("stop_after", 0), trial.number)
 
-        return sorted(self.trials.values(), key=key)
+        return sorted(self.searched, key=key)
 
     def best(self) -> TrialRecord | None:
-        """Returns the best completed trial, if any."""
+        """Returns the best completed trial, the best confirmed one if there are any."""
         return next((trial for trial in self.ranked() if trial.status == "completed"), None)
 
     def count(self, status: TrialStatus) -> int:
-        """Returns how many trials have the status."""
-        return sum(trial.status == status for trial in self.trials.values())
+        """Returns how many trials of the search have the status."""
+        return sum(trial.status == status for trial in self.searched)
+
+    def is_searched(self) -> bool:
+        """Returns whether as many trials of the search as are wanted are over."""
+        searched = self.searched
+        return len(searched) >= self.trials_wanted and all(trial.over for trial in searched)
+
+    def is_confirmed(self) -> bool:
+        """Returns whether the leaders are confirmed, if they are to be and there are any."""
+        return not self.confirm or self.confirmed is not None or self.best() is None
 
     def is_complete(self) -> bool:
-        """Returns whether as many trials as are wanted are over."""
-        return len(self.trials) >= self.trials_wanted and all(trial.over for trial in self.trials.values())
+        """Returns whether the search and what confirms it are over."""
+        return self.is_searched() and self.is_confirmed()
 
     def counts(self) -> dict[str, int]:
         """Returns how many trials completed, failed and, if any, were pruned."""
@@ -151,6 +183,10 @@ class StudyRecord:
             case TrialFailed():
                 trial = self.trials[event.trial]
                 trial.status, trial.reason, trial.duration_s = "failed", event.reason, event.duration_s
+            case TrialConfirmed():
+                self.trials[event.trial].confirmed = event
+            case StudyConfirmed():
+                self.confirmed = event
             case StudyEnded():
                 self._end(event)
             case StudyResumed():
@@ -162,7 +198,10 @@ class StudyRecord:
         trial = TrialRecord(event.trial, event.number, event.params, event.config)
         trial.parent, trial.first_epoch, trial.prune_above = event.parent, event.first_epoch, event.prune_above
         trial.epochs = event.first_epoch
+        trial.confirms, trial.folds = event.confirms, event.folds or self.started.folds
         self.trials[event.trial] = trial
+        if not event.confirms:
+            self._unconfirm()  # there is something new to compare with
 
     def _complete(self, event: TrialCompleted) -> None:
         trial = self.trials[event.trial]
@@ -182,9 +221,17 @@ class StudyRecord:
         self.ended, self.trials_wanted = None, event.trials
         self.forced += event.forced
         self.identity = dataclasses.replace(self.identity, **event.identity)
+        if event.confirm is not None:
+            self.confirm = event.confirm
+            self._unconfirm()
         for trial in self.trials.values():
             if trial.status == "interrupted":
                 trial.status = "running"
+
+    def _unconfirm(self) -> None:
+        self.confirmed = None
+        for trial in self.trials.values():
+            trial.confirmed = None
 
 
 def replay(events: Iterable[Event]) -> StudyRecord:
