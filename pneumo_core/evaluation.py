@@ -12,8 +12,10 @@ import pandas as pd
 from scipy import special
 from sklearn import metrics as sk
 
+from pneumo_core.calibration import expected_calibration_error
 from pneumo_core.classifier import DEFAULT_THRESHOLD
-from pneumo_core.errors import PneumoError
+from pneumo_core.metric_names import METRIC_NAMES
+from pneumo_core.scores import Scores, read_scores
 
 SCORE_COLUMNS = ("path", "group", "subtype", "label", "fold", "logit", "probability")
 
@@ -47,16 +49,23 @@ def compute_metrics(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) 
 
     Returns:
         `METRIC_NAMES` → value. `ppv` (`npv`) is NaN where nothing was called positive (negative). `pr_auc` is average
-        precision, `loss` binary cross-entropy in nats.
+        precision, `loss` binary cross-entropy in nats, `ece` as in `pneumo_core.calibration`. Where the table has
+        several folds, each value is the mean over the folds that define it, for each fold has a model of its own.
 
     Raises:
-        PneumoError: if a probability is not a number in [0, 1], or a class is missing.
+        PneumoError: if a probability is not a number in [0, 1], or a class is missing, be it in one fold.
     """
-    labels, probabilities = _columns(scores)
+    table = read_scores(scores)
+    of_folds = [_metrics(table, rows, threshold) for rows in table.fold_rows()]
+    return {name: _mean([metrics[name] for metrics in of_folds]) for name in METRIC_NAMES}
+
+
+def _metrics(table: Scores, rows: np.ndarray, threshold: float) -> dict[str, float]:
+    labels, probabilities, ranking = table.labels[rows], table.probabilities[rows], table.ranking[rows]
     called = (probabilities >= threshold).astype(int)
     return {
-        "roc_auc": float(sk.roc_auc_score(labels, probabilities)),
-        "pr_auc": float(sk.average_precision_score(labels, probabilities)),
+        "roc_auc": float(sk.roc_auc_score(labels, ranking)),
+        "pr_auc": float(sk.average_precision_score(labels, ranking)),
         "accuracy": float(sk.accuracy_score(labels, called)),
         "balanced_accuracy": float(sk.balanced_accuracy_score(labels, called)),
         "f1": float(sk.f1_score(labels, called, zero_division=0)),
@@ -65,19 +74,26 @@ def compute_metrics(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) 
         "ppv": float(sk.precision_score(labels, called, pos_label=1, zero_division=np.nan)),
         "npv": float(sk.precision_score(labels, called, pos_label=0, zero_division=np.nan)),
         "brier": float(sk.brier_score_loss(labels, probabilities)),
+        "ece": expected_calibration_error(labels, probabilities),
         "loss": float(sk.log_loss(labels, probabilities, labels=[0, 1])),
     }
 
 
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
 def confusion_counts(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) -> np.ndarray:
     """Returns (2, 2) counts: rows true negative and positive class, columns called negative and positive."""
-    labels, probabilities = _columns(scores)
-    return np.asarray(sk.confusion_matrix(labels, probabilities >= threshold, labels=[0, 1]))
+    table = read_scores(scores)
+    return np.asarray(sk.confusion_matrix(table.labels, table.probabilities >= threshold, labels=[0, 1]))
 
 
 def text_report(scores: pd.DataFrame, class_names: tuple[str, str], threshold: float = DEFAULT_THRESHOLD) -> str:
     """Returns scikit-learn's classification report and the confusion matrix as text."""
-    labels, probabilities = _columns(scores)
+    table = read_scores(scores)
+    labels, probabilities = table.labels, table.probabilities
     report = sk.classification_report(
         labels, probabilities >= threshold, labels=[0, 1], target_names=list(class_names), digits=4, zero_division=0
     )
@@ -87,12 +103,3 @@ def text_report(scores: pd.DataFrame, class_names: tuple[str, str], threshold: f
         columns=[f"called {name}" for name in class_names],
     )
     return f"{len(labels)} images, threshold {threshold:g}\n\n{report}\n{counts.to_string()}\n"
-
-
-def _columns(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    labels, probabilities = scores["label"].to_numpy(), scores["probability"].to_numpy()
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise PneumoError("scores: expected probabilities from 0 to 1, got values outside or not numbers.")
-    if set(np.unique(labels)) != {0, 1}:
-        raise PneumoError(f"scores: expected images of both classes, got labels {sorted(set(labels.tolist()))}.")
-    return labels, probabilities

@@ -11,8 +11,9 @@ METRIC_NAMES = (
     "ppv",
     "npv",
     "brier",
+    "ece",
     "loss",
 )
 """What `pneumo_core.evaluation.compute_metrics` returns, in this order."""
 
-LOWER_IS_BETTER = ("brier", "loss")
+LOWER_IS_BETTER = ("brier", "ece", "loss")

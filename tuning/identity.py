@@ -13,19 +13,21 @@ import tuning
 from tuning.events import StudyStarted
 from tuning.protocol import images_in_words
 
-_CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"}
-_TUNING = (
+_CORE_ASIDE = {"classifier", "download", "errors", "fit_verdict", "phantom", "phantom_set", "plots", "provenance"}
+_TUNING = {
     "algorithms",
     "attempt",
+    "confirmation",
     "hyperband",
     "oracles",
     "protocol",
     "pruning",
+    "search",
     "spaces",
     "tpe",
     "trial",
     "trial_data",
-)
+}
 _LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
 _COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
