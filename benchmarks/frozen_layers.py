@@ -34,7 +34,7 @@ from pneumo_core.dataset import Dataset, index_dataset
 from pneumo_core.images import read_gray
 from pneumo_core.phantom_set import write_phantoms
 from pneumo_core.runtime import start_tensorflow
-from pneumo_core.splits import Split, holdout
+from pneumo_core.splits import Split, divide
 from tuning.rehearsal import foreseen
 from tuning.spaces import open_space
 
@@ -62,10 +62,10 @@ def write_split(split: Split, root: Path, size_px: int, folder: Path) -> None:
 
     TensorFlow resizes without antialiasing; with the same pixels, differences in AUC are those of the training alone.
     """
-    for role, part in (("training", split.train), ("validation", split.validation)):
+    for role, rows in (("training", split.training(0)), ("validation", split.validation(0))):
         for label in (0, 1):
             (folder / role / str(label)).mkdir(parents=True)
-        for number, row in enumerate(part.itertuples()):
+        for number, row in enumerate(split.pool.iloc[rows].itertuples()):
             pixels = read_gray(root / row.path, size_px)
             Image.fromarray(pixels).save(folder / role / str(row.label) / f"{number:05d}.png")
 
@@ -76,7 +76,7 @@ def scores_of_seeds(configs: Sequence[dict[str, Any]], dataset: Dataset, split: 
     from tuning.trial import execute_trial
     from tuning.trial_data import TrialData
 
-    data = TrialData(dataset.root, split.train, split.validation, dataset.class_names, ActivationStore(cache))
+    data = TrialData(dataset.root, split.pool, dataset.class_names, ActivationStore(cache))
     ranges = []
     for config in configs:
         trials = [execute_trial(TrialConfig(**{**config, "seed": seed}), data) for seed in range(5)]
@@ -99,6 +99,8 @@ def ours(space: Path, data: Path, store: Path, study: str) -> dict[str, Any]:
             store,
             "--study",
             study,
+            "--folds",
+            "1",  # as the peer has it
         ]
     )
     lines = [json.loads(line) for line in (store / "studies" / study / "journal.jsonl").read_text().splitlines()]
@@ -188,8 +190,8 @@ def compare(space_file: Path, data: Path, peer_trials: int, scratch: Path) -> No
     """Runs both on a space and writes the section of docs/performance.md."""
     space = open_space(str(space_file))
     dataset = index_dataset(data)
-    split = holdout(dataset.manifest)
-    images = (len(split.train), len(split.validation))
+    split = divide(dataset.manifest)
+    images = (len(split.training(0)), len(split.validation(0)))
     configs = [config.to_mapping() for config in foreseen(space, space.trials)]
     by = "unfrozen_layers" if space.name == "unfrozen" else "pooling"
     chosen = spread(configs, min(peer_trials, len(configs)), by)

@@ -71,7 +71,7 @@ def run(trials: int, images: Path, folder: Path) -> tuple[Meter, float]:
     """Runs a study of instant trials; returns its meter, and its seconds with the last MLflow call."""
     space = open_space("vgg16", {"weights": "random", "image_size": 32, "epochs": 3}).replace(trials=trials)
     work = WorkSettings(plots=False)
-    settings = StudySettings(space, str(images), Store.at(folder), "instant", work=work)
+    settings = StudySettings(space, str(images), Store.at(folder), "instant", confirm=False, work=work)
     meter, workers, told = Meter(), DaskExecutor(1, attempt=instant_attempt), []
     launch_study(settings, meter, warn=told.append, workers=workers)
     if any("MLflow" in sentence and "lacks" in sentence for sentence in told):

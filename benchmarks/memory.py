@@ -40,7 +40,7 @@ def measure(trials: int) -> list[float]:
 
     with tempfile.TemporaryDirectory(prefix="bench-") as store:
         space = open_space("demo").replace(trials=trials)
-        launch_study(StudySettings(space, "demo", Store.at(store), work=WorkSettings(workers=0)), note)
+        launch_study(StudySettings(space, "demo", Store.at(store), confirm=False, work=WorkSettings(workers=0)), note)
     return sizes
 
 

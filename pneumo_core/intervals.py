@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from pneumo_core.calibration import calibrated
-from pneumo_core.operating_point import OperatingPoint
+from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.seeds import generator
 from pneumo_core.weighted_metrics import WeightedMetrics, WeightedRanking, names_of
@@ -210,6 +210,44 @@ def paired_auc_difference(
     value = float(difference(np.ones((1, len(patients.classes))))[0])
     drawn = np.concatenate([difference(weights) for weights in patient_weights(patients, draws, seed)])
     reach = patients.quantile(patients.smaller_class()) * float(np.nanstd(drawn, ddof=1))
+    return Interval(value, value - reach, value + reach)
+
+
+def paired_difference(
+    first: Sequence[pd.DataFrame],
+    second: Sequence[pd.DataFrame],
+    metric: str,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """Compares a metric of two models on the same images, each at the operating point that its scores choose.
+
+    Args:
+        first: score tables of the first model, one for each seed.
+        second: the same of the other.
+        metric: one of `METRIC_NAMES`.
+        draws: how often patients are drawn.
+        seed: of the draws.
+
+    Returns:
+        As `paired_auc_difference`.
+
+    Raises:
+        PneumoError: if the tables are not score tables of the same images.
+    """
+    if metric == "roc_auc":
+        return paired_auc_difference(first, second, draws=draws, seed=seed)
+    tables = read_aligned([*first, *second])
+    sides = [
+        bootstrap_metrics(part, fit_operating_point(given), draws, seed)
+        for part, given in ((tables[: len(first)], first), (tables[len(first) :], second))
+    ]
+    column = sides[0].names.index(metric)
+    ours, theirs = (_mean(list(side.by_table))[column] for side in sides)
+    drawn = sides[0].draws[:, column] - sides[1].draws[:, column]
+    reach = sides[0].patients.quantile(int(sides[0].evidence[column])) * float(np.nanstd(drawn, ddof=1))
+    value = float(ours - theirs)
     return Interval(value, value - reach, value + reach)
 
 

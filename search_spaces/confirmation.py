@@ -8,7 +8,7 @@ from search_spaces.parameters import STRICT
 
 
 class Confirmation(BaseModel):
-    """The leaders of a search are trained again, over other seeds and grouped folds, and ranked by what that comes to."""
+    """The leaders of a search are trained again, over other seeds and grouped folds, and ranked by the mean."""
 
     model_config = STRICT
 
@@ -16,7 +16,7 @@ class Confirmation(BaseModel):
     """How many leading configurations; 0 for no confirmation."""
     seeds: int = Field(default=2, ge=1)
     """Trainings of each, with seeds that the search did not use."""
-    folds: int = Field(default=5, ge=1)
-    """Folds by patient that each training has; 1 for a hold-out."""
+    folds: int | None = Field(default=None, ge=1)
+    """Folds by patient that each training has; those of the search if left out, or 5 where it has a hold-out."""
     image_size: int | None = Field(default=None, ge=32, le=1024)
     """Side of the images in px, if it shall be another than in the search."""

@@ -34,6 +34,9 @@ def run_study(
     cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES,
     threads: int = 0,
     pruning: str = "none",
+    folds: int | None = None,
+    confirm: bool = True,
+    patient_pattern: str | None = None,
     workers: int = 1,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
@@ -62,6 +65,9 @@ def run_study(
         cache_budget_bytes: size that this folder is kept to; None for no limit.
         threads: of one TensorFlow operation; 0 for one a processor.
         pruning: rule that ends hopeless trials early: `none`, `median` or `halving`.
+        folds: that every trial is trained in; 1 for a hold-out; chosen by what the space trains if None.
+        confirm: train the leaders again at the end, as the space says.
+        patient_pattern: regular expression that finds the patient in an image's path.
         workers: processes that make trials side by side; 0 to make them in this process.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
@@ -93,6 +99,9 @@ def run_study(
         skip_unreadable=skip_unreadable,
         threads=threads,
         pruning=checked_rule(pruning),
+        folds=folds,
+        confirm=confirm,
+        patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=dict(overrides or {}),
         work=WorkSettings(
@@ -164,6 +173,50 @@ def resume_study(
     return resume(Store.at(store), study, trials=trials, data=root, force=force, work=work, progress=view)
 
 
+def confirm_study(
+    study: str,
+    *,
+    top: int = 5,
+    seeds: int = 3,
+    folds: int | None = None,
+    image_size: int | None = None,
+    time_limit_s: float | None = None,
+    store: str | Path = "mlruns",
+    workers: int | None = None,
+    progress: bool = True,
+) -> StudyResult:
+    """Trains the leaders of a study again and ranks them by what that comes to, as `tune confirm` does.
+
+    Args:
+        study: its name.
+        top: how many leading configurations.
+        seeds: trainings of each, with seeds that the search did not use.
+        folds: by patient; those of the search, or 5 where it has a hold-out, if None.
+        image_size: side of the images in px, if it shall be another.
+        time_limit_s: no training is started after this many seconds.
+        store: folder of the study.
+        workers: as in `run_study`; as it was at the study's start if None.
+        progress: show what happens.
+
+    Raises:
+        StudyError: if it has no completed trial, is being run by another process, or would not go on as it began.
+        PneumoError: as `run_study`.
+
+    Side effects:
+        As `run_study`.
+    """
+    from search_spaces import Confirmation
+    from tuning.launch import resume_study as resume
+    from tuning.progress import PatientConsole, ProgressView
+
+    given = {"workers": workers, "time_limit_s": time_limit_s}
+    how = Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
+    work = {name: value for name, value in given.items() if value is not None}
+    return resume(
+        Store.at(store), study, confirm=how, work=work, progress=ProgressView(PatientConsole()) if progress else None
+    )
+
+
 def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
     """Returns the trials of a study, best first: one row each, metrics and parameters as columns.
 
@@ -177,5 +230,12 @@ def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    metrics, params = row.pop("metrics"), row.pop("params")
-    return {**row, **metrics, **params}
+    metrics, params, confirmed = row.pop("metrics"), row.pop("params"), row.pop("confirmed")
+    ends = {
+        f"{name}_{end}": value
+        for name, interval in row.pop("intervals").items()
+        for end, value in zip(("low", "high"), interval, strict=True)
+    }
+    del row["interval"]
+    mean = {"confirmed_rank": confirmed["rank"], "confirmed_score": confirmed["score"]} if confirmed else {}
+    return {**row, **mean, **metrics, **ends, **params}

@@ -8,7 +8,16 @@ import json
 from pathlib import Path
 
 from pneumo_core.errors import StoreError
-from tuning.events import AttemptFailed, Event, RunLinked, StudyEnded, StudyResumed, StudyStarted, TrialStarted
+from tuning.events import (
+    AttemptFailed,
+    Event,
+    RunLinked,
+    StudyConfirmed,
+    StudyEnded,
+    StudyResumed,
+    StudyStarted,
+    TrialStarted,
+)
 from tuning.journal import Entry, read_entries
 from tuning.record import replay
 from tuning.store import StudyFolder
@@ -122,7 +131,7 @@ class Backlog:
         match event:
             case RunLinked():
                 return []
-            case StudyStarted():
+            case StudyStarted() | StudyConfirmed():
                 return [""]
             case StudyEnded():
                 return ["", *(trial.trial for trial in self.record.trials.values() if trial.status == "running")]

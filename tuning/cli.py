@@ -70,6 +70,22 @@ TimeoutOption = Annotated[
     str | None, typer.Option(help="Kill a trial's process after this long and try it again: 90s, 30m, 2h.")
 ]
 AttemptsOption = Annotated[int, typer.Option(min=1, help="A trial whose process was lost this many times has failed.")]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=20,
+        help="Folds by patient that every trial is trained in; 1 for a hold-out. If left out, 5 where nothing but "
+        "heads is trained, else 1.",
+    ),
+]
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Finds the patient in an image's path, by a group named `patient`; for names other than Kaggle's.",
+    ),
+]
 PlotsOption = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw plots of each trial, half a second of a processor each.")
 ]
@@ -117,6 +133,12 @@ def run(
         int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
     ] = 0,
     pruning: Annotated[str, typer.Option(help="End hopeless trials early: none, median or halving.")] = "none",
+    folds: FoldsOption = None,
+    confirm: Annotated[
+        bool,
+        typer.Option("--confirm/--no-confirm", help="Train the leaders again, over other seeds and folds, at the end."),
+    ] = True,
+    patient_pattern: PatternOption = None,
     workers: WorkersOption = 1,
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
@@ -161,6 +183,9 @@ def run(
         skip_unreadable=skip_unreadable,
         threads=threads,
         pruning=checked_rule(pruning),
+        folds=folds,
+        confirm=confirm,
+        patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=fixed,
         work=work,
@@ -222,6 +247,49 @@ def resume(
         data=data,
         force=force,
         work=work | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
+        progress=ProgressView(console(stderr=True)),
+        tell=tell,
+        warn=tell,
+    )
+    _print_result(result, as_json)
+
+
+@app.command("confirm")
+def confirm_study(
+    study: StudyArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many leading configurations.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds that the search did not use.")] = 3,
+    folds: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Folds by patient; those of the search, or 5, if left out.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Side of the images in px, if it shall be another.")
+    ] = None,
+    time: TimeOption = None,
+    data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help=_AS_BEFORE)] = None,
+    store: StoreOption = Path("mlruns"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the leaders of a study again, over other seeds and folds, and rank them by what that comes to.
+
+    Example: tune confirm vgg16-1 --top 5 --seeds 3
+    """
+    from search_spaces import Confirmation
+    from tuning.launch import resume_study
+    from tuning.progress import ProgressView
+
+    given = {"workers": workers, "time_limit_s": parse_duration("--time", time), "tracking_uri": tracking_uri}
+    tell = teller()
+    result = resume_study(
+        _open_store(store),
+        study,
+        data=data,
+        confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
+        work={name: value for name, value in given.items() if value is not None},
         progress=ProgressView(console(stderr=True)),
         tell=tell,
         warn=tell,

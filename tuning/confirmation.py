@@ -7,15 +7,18 @@ grouped folds whatever the search had; their mean over both, with an interval ov
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from search_spaces import Confirmation
 from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted
+from tuning.protocol import DEFAULT_FOLDS
 from tuning.record import StudyRecord, TrialRecord
 
 _NEVER_THE_SAME = ("seed", "stop_after")
@@ -50,24 +53,35 @@ def leaders(record: StudyRecord, top: int) -> list[TrialRecord]:
     return list(found.values())[:top]
 
 
-def retrainings(record: StudyRecord) -> list[Retraining]:
-    """Returns all trainings that confirm the leaders of a search, in their order: a seed of each, then the next seed."""
-    wanted = Confirmation(**record.confirm) if record.confirm else Confirmation(top=0)
-    return [
-        _retraining(leader, wanted, seed)
-        for seed in range(1, wanted.seeds + 1)
-        for leader in leaders(record, wanted.top)
-    ]
+def retrainings(record: StudyRecord, leading: Sequence[TrialRecord] | None = None) -> list[Retraining]:
+    """Returns all trainings that confirm a study's leaders, in their order: one of each, then the next one.
+
+    Args:
+        record: of the study.
+        leading: the leaders; as many of the search's best as are to be confirmed if None.
+    """
+    if not record.confirm:
+        return []
+    wanted = Confirmation(**record.confirm)
+    folds = confirming_folds(wanted, record.started.folds)
+    leading = leaders(record, wanted.top) if leading is None else leading
+    seeds = range(1, wanted.seeds + 1)
+    return [_retraining(leader, wanted.image_size, folds, seed) for seed in seeds for leader in leading]
 
 
-def _retraining(leader: TrialRecord, wanted: Confirmation, seed: int) -> Retraining:
-    size = wanted.image_size or leader.config["image_size"]
+def confirming_folds(wanted: Confirmation, searched: int) -> int:
+    """Returns how many folds a training that confirms has, where those of the search have so many."""
+    return wanted.folds or (searched if searched > 1 else DEFAULT_FOLDS)
+
+
+def _retraining(leader: TrialRecord, image_size: int | None, folds: int, seed: int) -> Retraining:
+    size = image_size or leader.config["image_size"]
     config = leader.config | {"seed": leader.config["seed"] + seed, "image_size": size}
-    return Retraining(f"{leader.trial}-f{wanted.folds}-{size}px-s{seed}", leader.trial, config, wanted.folds)
+    return Retraining(f"{leader.trial}-f{folds}-{size}px-s{seed}", leader.trial, config, folds)
 
 
 def next_retraining(record: StudyRecord) -> TrialStarted | None:
-    """Returns the next training that confirms a leader; None if all have started. What was trained once is not again."""
+    """Returns the next training that confirms a leader; None if all have started. None is made twice."""
     for planned in retrainings(record):
         if planned.trial not in record.trials:
             params = record.trials[planned.confirms].params
@@ -83,14 +97,14 @@ def next_retraining(record: StudyRecord) -> TrialStarted | None:
 
 
 def expected_s(record: StudyRecord) -> float:
-    """Returns about how long confirming the leaders will take one worker, in seconds, by how long trials took so far."""
+    """Returns about how long confirming the leaders will take one worker, in seconds, by what trials took so far."""
     if not record.confirm or not (led := leaders(record, record.confirm["top"])):
         return 0.0
     wanted = Confirmation(**record.confirm)
     side = (wanted.image_size or led[0].config["image_size"]) / led[0].config["image_size"]
-    fits = 1.25 if record.started.folds == 1 and wanted.folds > 1 else 1.0  # a fold trains on as much as a hold-out
-    trial_s = statistics.mean(trial.duration_s or 0.0 for trial in led)
-    return trial_s * wanted.top * wanted.seeds * wanted.folds / record.started.folds * side**2 * fits
+    folds = confirming_folds(wanted, record.started.folds) / record.started.folds
+    durations_s = [trial.duration_s or 0.0 for trial in led]
+    return float(statistics.mean(durations_s) * wanted.top * wanted.seeds * folds * side**2)
 
 
 def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | StudyConfirmed]:
@@ -102,9 +116,8 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Stu
     """
     from pneumo_core.evaluation_report import evaluate
 
-    planned, places, left_out = retrainings(record), [], {}
-    for leader in dict.fromkeys(retraining.confirms for retraining in planned):
-        runs = [record.trials[retraining.trial] for retraining in planned if retraining.confirms == leader]
+    places, left_out = [], {}
+    for leader, runs in _retrained(record).items():
         if failed := [run for run in runs if run.status != "completed"]:
             left_out[leader] = f"{failed[0].trial} {failed[0].status}: {failed[0].reason}"
             continue
@@ -112,9 +125,29 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Stu
         places.append(_Place(leader, runs, tables, evaluate(tables)))
     objective, sign = record.started.objective.removeprefix("val_"), 1 if record.started.direction == "max" else -1
     places.sort(key=lambda place: -sign * place.report.metrics[objective].value)
-    confirmed = [_confirmed(place, places[0], rank, objective) for rank, place in enumerate(places, start=1)]
+    error = _seed_error(places, objective)
+    confirmed = [_confirmed(place, places[0], rank, objective, error) for rank, place in enumerate(places, start=1)]
     yield from confirmed
     yield _whole(record, places, confirmed, left_out, sign)
+
+
+def _retrained(record: StudyRecord) -> dict[str, list[TrialRecord]]:
+    """The trainings that confirm each leader, and those of earlier leaders that were trained in the same way."""
+    candidates = leaders(record, len(record.searched))
+    planned = retrainings(record, candidates)
+    ids = {leader.trial: [run.trial for run in planned if run.confirms == leader.trial] for leader in candidates}
+    return {
+        leader: [record.trials[run] for run in runs]
+        for leader, runs in ids.items()
+        if all(run in record.trials and record.trials[run].over for run in runs)
+    }
+
+
+def _seed_error(places: Sequence[_Place], objective: str) -> float:
+    """Standard error, by the choice of seeds, of the difference of two means; pooled over the leaders."""
+    deviations = [place.report.seed_deviation.get(objective) for place in places]
+    variances = [deviation**2 for deviation in deviations if deviation is not None]
+    return math.sqrt(2 * statistics.mean(variances) / len(places[0].runs)) if variances else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,13 +160,17 @@ class _Place:
     report: Any
 
 
-def _confirmed(place: _Place, first: _Place, rank: int, objective: str) -> TrialConfirmed:
+def _confirmed(place: _Place, first: _Place, rank: int, objective: str, seed_error: float) -> TrialConfirmed:
     from pneumo_core.intervals import paired_difference
 
     metrics = {name: _numbers(interval) for name, interval in place.report.metrics.items()}
     own, point = place.report.metrics[objective], place.report.operating_point
-    difference = paired_difference(place.tables, first.tables, objective) if rank > 1 else None
-    ends = [0.0, 0.0, 0.0] if difference is None else [difference.value, difference.low, difference.high]
+    ends = [0.0, 0.0, 0.0]
+    if rank > 1:
+        difference = paired_difference(place.tables, first.tables, objective)
+        # Other patients and other seeds are two causes of error that know nothing of each other.
+        reach = math.hypot(difference.high - difference.value, stats.norm.ppf(0.975) * seed_error)
+        ends = [difference.value, difference.value - reach, difference.value + reach]
     return TrialConfirmed(
         trial=place.trial,
         rank=rank,
@@ -159,16 +196,42 @@ def _whole(
 ) -> StudyConfirmed:
     compared = len(leaders(record, len(record.searched)))
     if not places:
-        return StudyConfirmed("", record.confirm, left_out, compared, 0.0, 0.0)
+        return StudyConfirmed("", _settled(record), left_out, compared, 0.0, 0.0)
     best = record.trials[places[0].trial]
     return StudyConfirmed(
         best=best.trial,
-        confirm=record.confirm,
+        confirm=_settled(record),
         left_out=left_out,
         compared=compared,
-        expected_optimism=0.0,
+        expected_optimism=expected_optimism(leaders(record, 1)[0], record.started.objective, compared),
         observed_optimism=sign * ((best.score or 0.0) - confirmed[0].score),
     )
+
+
+def _settled(record: StudyRecord) -> dict[str, Any]:
+    """How the leaders were confirmed, folds included."""
+    return record.confirm | {"folds": confirming_folds(Confirmation(**record.confirm), record.started.folds)}
+
+
+def expected_optimism(leader: TrialRecord, objective: str, compared: int) -> float:
+    """Returns by how much the best of some equal configurations looks better than it is, at most.
+
+    The standard error of a score times the mean of the largest of as many standard normal numbers, by Blom's formula.
+    Trials are scored on the same images, so their errors are alike, and what is observed is usually less.
+
+    Args:
+        leader: best trial of the search.
+        objective: name of its score.
+        compared: how many configurations it is the best of.
+
+    Source:
+        Blom 1958, "Statistical Estimates and Transformed Beta-Variables".
+    """
+    low, high = leader.intervals.get(objective, [None, None])
+    if low is None or high is None or compared < 2:
+        return 0.0
+    standard_error = (high - low) / (2 * stats.norm.ppf(0.975))
+    return float(standard_error * stats.norm.ppf((compared - 0.375) / (compared + 0.25)))
 
 
 def _numbers(interval: Any) -> list[float | None]:

@@ -17,7 +17,8 @@ from pneumo_core.activations import compiled
 from pneumo_core.backbone import Cut, build_prefixes
 from pneumo_core.config import TrialConfig
 from pneumo_core.program import program_key
-from search_spaces import SearchSpace
+from search_spaces import Confirmation, SearchSpace
+from tuning.confirmation import confirming_folds
 from tuning.rehearsal import FORESEEN_TRIALS, foreseen, trial_count
 from tuning.trial import memory_errors
 from tuning.trial_data import Pass, TrialData, passes_of
@@ -49,7 +50,12 @@ class PassCost:
 
 
 def study_cost(
-    space: SearchSpace, data: TrialData, cache: Path, folds: int = 1, clock: Callable[[], float] = time.perf_counter
+    space: SearchSpace,
+    data: TrialData,
+    cache: Path,
+    folds: int = 1,
+    confirm: Confirmation | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Estimates time and disk of a study from its foreseeable trials.
 
@@ -58,24 +64,30 @@ def study_cost(
         data: the images.
         cache: folder of activations, which need not exist.
         folds: that a trial is trained in.
+        confirm: how the leaders are confirmed; None for not at all.
         clock: in seconds.
 
     Returns:
         `passes` (see `PassCost`), `trial_s` (median, min and max over the foreseeable trials, if none stops early),
-        `study_s` (with the passes), `live_augmentation` (None; or seconds that it takes of a trial, and those of one
-        pass for a kept variant), `disk` (bytes of activations to come, of each trial, and free).
+        `study_s` (with the passes and the confirmation), `confirm` (None; or `trainings`, `folds` of each, and `s` for
+        all of them with the pass that another image size needs), `live_augmentation` (None; or seconds that it takes of
+        a trial, and those of one pass for a kept variant), `disk` (bytes of activations to come, of each trial, free).
     """
     # Hyperband's first trials are its shortest, so all of its trials are looked at.
     configs = foreseen(space, space.trials if space.algorithm == "hyperband" else FORESEEN_TRIALS)
-    timer = _Timer(data, folds, clock)
+    timer = _Timer(data, clock)
     passes = _passes(configs, data, timer)
-    trials = [timer.trial_s(config) for config in configs]
+    trials = [timer.trial_s(config, folds) for config in configs]
+    confirming = _confirming_cost(configs, confirm or Confirmation(top=0), folds, timer)
     missing = sum(cost.bytes for cost in passes if not cost.cached)
     return {
         "passes": [dataclasses.asdict(cost) for cost in passes],
         "trial_s": {"median": statistics.median(trials), "min": min(trials), "max": max(trials)},
-        "study_s": sum(cost.duration_s for cost in passes) + statistics.mean(trials) * trial_count(space),
-        "live_augmentation": _live_cost(configs, data, timer),
+        "study_s": sum(cost.duration_s for cost in passes)
+        + statistics.mean(trials) * trial_count(space)
+        + (confirming["s"] if confirming else 0.0),
+        "confirm": confirming,
+        "live_augmentation": _live_cost(configs, data, timer, folds),
         "disk": {
             "activations": missing,
             "trial": max(timer.weight_bytes(config) for config in configs) + _ARTIFACT_BYTES,
@@ -108,27 +120,34 @@ def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, 
     )
 
 
-def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer) -> dict[str, float] | None:
+def _confirming_cost(
+    configs: Sequence[TrialConfig], confirm: Confirmation, folds: int, timer: _Timer
+) -> dict[str, Any] | None:
+    """As if the leaders took as long as the foreseeable trials do on average."""
+    if not confirm.top:
+        return None
+    folds = confirming_folds(confirm, folds)
+    size = confirm.image_size or configs[0].image_size
+    sized = [dataclasses.replace(config, image_size=size) for config in configs]
+    trainings = confirm.top * confirm.seeds
+    resized_s = timer.pass_s(sized[0]) if size != configs[0].image_size else 0.0
+    each_s = statistics.mean(timer.trial_s(config, folds) for config in sized)
+    return {"trainings": trainings, "folds": folds, "s": resized_s + trainings * each_s}
+
+
+def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer, folds: int) -> dict[str, float] | None:
     live = [config for config in configs if config.augments_live]
     if not live:
         return None
     image_s = timer.image_s(live[0], [Cut.of(live[0])])
-    return {"trial_s": image_s * timer.trained * live[0].epochs_to_run, "variant_s": image_s * len(data.pool)}
+    return {"trial_s": image_s * timer.images(folds)[0] * live[0].epochs_to_run, "variant_s": image_s * len(data.pool)}
 
 
 class _Timer:
-    """Times one batch of each kind, the second of two, so that compilation is not counted.
+    """Times one batch of each kind, the second of two, so that compilation is not counted."""
 
-    Attributes:
-        trained: images that an epoch trains on, over all folds.
-        scored: images that it scores.
-    """
-
-    def __init__(self, data: TrialData, folds: int, clock: Callable[[], float]) -> None:
+    def __init__(self, data: TrialData, clock: Callable[[], float]) -> None:
         self._data, self._clock = data, clock
-        split = data.split(folds)
-        self.trained = sum(len(split.training(fold)) for fold in range(folds))
-        self.scored = len(split.scored)
         self._image_s: dict[tuple[object, ...], float] = {}
         self._steps: dict[tuple[Any, ...], tuple[float, float, int]] = {}
 
@@ -143,13 +162,23 @@ class _Timer:
                 self._image_s[key] = self._timed(lambda: prefix(pixels).numpy()) / _TIMED_IMAGES
         return self._image_s[key]
 
-    def trial_s(self, config: TrialConfig) -> float:
+    def images(self, folds: int) -> tuple[int, int]:
+        """How many images an epoch trains on, over all folds, and how many it scores."""
+        split = self._data.split(folds)
+        return sum(len(split.training(fold)) for fold in range(folds)), len(split.scored)
+
+    def pass_s(self, config: TrialConfig) -> float:
+        """Seconds for all images through the frozen layers of a configuration."""
+        return len(self._data.pool) * self.image_s(config, [Cut.of(config)])
+
+    def trial_s(self, config: TrialConfig, folds: int) -> float:
         """Seconds for a training that does not stop early, activations at hand."""
+        trained, scored = self.images(folds)
         with memory_errors(config):
             step_s, scored_s, _ = self._step(config)
-        epoch_s = self.trained / config.batch_size * step_s + self.scored * scored_s
+        epoch_s = trained / config.batch_size * step_s + scored * scored_s
         if config.augments_live:
-            epoch_s += self.trained * self.image_s(config, [Cut.of(config)])
+            epoch_s += trained * self.image_s(config, [Cut.of(config)])
         return epoch_s * config.epochs_to_run + _BETWEEN_TRIALS_S
 
     def weight_bytes(self, config: TrialConfig) -> int:

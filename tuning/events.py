@@ -164,7 +164,22 @@ class EpochEnded:
 
 @dataclasses.dataclass(frozen=True)
 class TrialCompleted:
-    """A trial has its score; its files stand in the study's staging folder. A pruned one was ended early."""
+    """A trial has its score; its files stand in the study's staging folder. A pruned one was ended early.
+
+    Attributes:
+        trial: id.
+        score: the objective.
+        metrics: `val_roc_auc` and the like, at the trial's own operating point.
+        best_epoch: index of the epoch that counts.
+        weights_digest: of the backbone it started from.
+        duration_s: of the attempt that succeeded.
+        activations_digest: of the cached activations it was scored on.
+        variant_digests: of augmented variants.
+        pruned: whether it ended early.
+        intervals: lower and upper end of each metric's 95 % interval; None where undefined.
+        threshold: of the operating point.
+        temperature: of the operating point.
+    """
 
     kind: ClassVar[str] = "trial_completed"
     trial: str
@@ -176,6 +191,9 @@ class TrialCompleted:
     activations_digest: str = ""
     variant_digests: list[str] = dataclasses.field(default_factory=list)
     pruned: bool = False
+    intervals: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    threshold: float = 0.5
+    temperature: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +216,9 @@ class TrialConfirmed:
         score: mean of the objective over the trainings that confirm it, and over their folds.
         low: lower end of the score's 95 % interval.
         high: upper end.
-        tied: whether it cannot be told from the first by these images.
-        difference: of the score to that of the first, with the ends of its 95 % interval; zeros for the first.
+        tied: whether it cannot be told from the first by these images and seeds.
+        difference: of the score to that of the first, with the ends of its 95 % interval over patients and seeds; zeros
+            for the first.
         deviation: standard deviation of the score over the seeds; None with one seed.
         metrics: every metric, `val_roc_auc` and the like, as value, low and high.
         runs: ids of the trainings that confirm it.
@@ -231,7 +250,8 @@ class StudyConfirmed:
         confirm: how they were confirmed, see `search_spaces.Confirmation`.
         left_out: why a leader has no place, by trial.
         compared: how many configurations of the search the first was the best of.
-        expected_optimism: by how much the best of as many equal configurations would look better than it is.
+        expected_optimism: by how much the best of as many equal configurations looks better than it is, by the chance
+            of the images alone; see `tuning.confirmation.expected_optimism`.
         observed_optimism: the score of `best` in the search, less that of its confirmation, in the objective's
             direction.
     """

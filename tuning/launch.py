@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import threads_in_use
-from search_spaces import SearchSpace, builtin_spaces
+from search_spaces import Confirmation, SearchSpace, builtin_spaces
 from tuning.checkpoints import Checkpoints
 from tuning.events import StudyResumed, StudyStarted
 from tuning.identity import code_digests, differences, identity_of
@@ -50,6 +50,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     """
     _refuse_early(settings)
     space, prepared = settings.space, prepare(settings)
+    confirm = space.confirm if settings.confirm else Confirmation(top=0)
     from tuning.costs import study_cost
     from tuning.rehearsal import trial_count
 
@@ -70,7 +71,8 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
             "folds": prepared.split.folds,
             "skipped": list(prepared.dataset.skipped),
         },
-        "cost": study_cost(space, prepared.data, settings.cache_folder, prepared.split.folds),
+        "confirm": confirm.model_dump() if settings.confirm and confirm.top else None,
+        "cost": study_cost(space, prepared.data, settings.cache_folder, prepared.split.folds, confirm),
     }
 
 
@@ -119,6 +121,7 @@ def resume_study(
     trials: int | None = None,
     data: str | None = None,
     force: bool = False,
+    confirm: Confirmation | None = None,
     work: Mapping[str, Any] | None = None,
     progress: Listener | None = None,
     tell: Tell = lambda text: None,
@@ -132,6 +135,7 @@ def resume_study(
         trials: how many there shall be in all; as many as before if None.
         data: where the images are now; where they were if None.
         force: go on although space, data or program changed; the study bears a mark of it.
+        confirm: search no more, and confirm the leaders in this way.
         work: how the study is run, by field of `WorkSettings`; what is left out is as it was at the study's start.
         progress: see `launch_study`.
         tell: see `launch_study`.
@@ -149,8 +153,11 @@ def resume_study(
     with folder.hold():
         drop_torn_line(folder.journal)
         record = load_record(store, name)
-        wanted = trials or record.trials_wanted
-        _refuse_over(record, wanted)
+        wanted = len(record.searched) if confirm else trials or record.trials_wanted
+        if confirm:
+            _refuse_unconfirmable(record)
+        else:
+            _refuse_over(record, wanted)
         root = data or record.identity.data_root
         settings = _recorded_settings(record.started, store, root, work or {})
         with _workers(settings.work, tell) as workers:
@@ -167,7 +174,8 @@ def resume_study(
             if changed:
                 Checkpoints(folder.checkpoints).discard_all_but(())  # trainings that were begun begin anew
             run = _Run(settings, prepared, folder, workers, progress, tell, warn)
-            return run(record, StudyResumed(wanted, changed, identity_of(now)))
+            how = confirm.model_dump() if confirm else None
+            return run(record, StudyResumed(wanted, changed, identity_of(now), how))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +211,8 @@ class _Run:
             else:
                 self.workers.open(self.prepared.setup)
                 executor = self.workers
-            limits = StudyLimits(math.inf if work.time_limit_s is None else work.time_limit_s, work.max_attempts)
+            time_s = math.inf if work.time_limit_s is None else work.time_limit_s
+            limits = StudyLimits(time_s, work.max_attempts, max(work.workers, 1))
             study = Study(record, space, self.folder, executor, limits=limits, stop=stop)
             draw = draw_plots if work.plots else None
             projection = Projection(self.folder, tracker, announce=study.announce, warn=self.warn, draw=draw)
@@ -254,11 +263,16 @@ def _refuse_early(settings: StudySettings) -> None:
 
 
 def _refuse_over(record: StudyRecord, wanted: int) -> None:
-    name, done = record.started.study, len(record.trials)
+    name, done = record.started.study, len(record.searched)
     if wanted < done:
         raise StudyError(f"study {name}: has {done} trials already, got --trials {wanted}; give more.")
-    if done == wanted and all(trial.over for trial in record.trials.values()):
+    if done == wanted and all(trial.over for trial in record.trials.values()) and record.is_confirmed():
         raise StudyError(f"study {name}: is finished, with {done} trials; to go on with it give more with --trials.")
+
+
+def _refuse_unconfirmable(record: StudyRecord) -> None:
+    if record.best() is None:
+        raise StudyError(f"study {record.started.study}: has no completed trial; there is nothing to confirm.")
 
 
 def _is_over(record: StudyRecord) -> bool:
@@ -266,7 +280,8 @@ def _is_over(record: StudyRecord) -> bool:
     from tuning.study import EXHAUSTED
 
     exhausted = record.ended is not None and record.ended.reason == EXHAUSTED
-    return record.is_complete() or (exhausted and all(trial.over for trial in record.trials.values()))
+    is_over = exhausted and all(trial.over for trial in record.trials.values())
+    return record.is_complete() or (is_over and record.is_confirmed())
 
 
 @contextlib.contextmanager
@@ -352,4 +367,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         work=settings.work.to_mapping(),
         folds=prepared.split.folds,
         patient_pattern=settings.patient_pattern or "",
+        confirm=space.confirm.model_dump() if settings.confirm and space.confirm.top else {},
     )

@@ -44,11 +44,11 @@ def print_json(document: Any) -> None:
 
 def print_leaderboard(record: StudyRecord, top: int | None) -> None:
     """Prints the trials of a study, best first, and why trials failed."""
-    from tuning.ranking import failures, leaderboard_table
+    from tuning.ranking import confirmation_sentences, failures, leaderboard_table
 
     opened = console()
     opened.print(leaderboard_table(record, top, opened.width))
-    for sentence in failures(record):
+    for sentence in [*failures(record), *confirmation_sentences(record)]:
         print(sentence)
 
 
@@ -59,7 +59,11 @@ def print_plan(plan: dict[str, Any], as_json: bool) -> None:
         return
     images, goal = plan["data"]["images"], f"{plan['objective']} {plan['direction']}"
     print(f"space {plan['space']}: {plan['trials']} trials by {plan['algorithm']}, {goal}")
-    print(f"data {plan['data']['root']}: {images['training']} training, {images['validation']} validation images")
+    folds = plan["data"]["folds"]
+    divided = f"{images['training']} training, {images['validation']} validation images"
+    if folds > 1:
+        divided = f"{images['validation']} images in {folds} folds by patient"
+    print(f"data {plan['data']['root']}: {divided}")
     for name, domain in plan["searched"].items():
         print(f"  search {name}: " + ", ".join(f"{key} {value}" for key, value in domain.items() if key != "name"))
     for known in plan["start_with"]:
@@ -77,6 +81,11 @@ def _cost_lines(cost: dict[str, Any], trials: int) -> Iterator[str]:
         kept = f"{', '.join(item['cuts'])}, {_size(item['bytes'])}"
         state = "cached" if item["cached"] else f"about {duration(item['duration_s'])}, once"
         yield f"frozen layers over {of} at {item['image_size']} px, up to {kept}: {state}"
+    if confirm := cost["confirm"]:
+        yield (
+            f"confirming the leaders: {confirm['trainings']} trainings in {confirm['folds']} folds: about "
+            f"{duration(confirm['s'])}"
+        )
     if live := cost["live_augmentation"]:
         yield (
             f"live augmentation runs the frozen layers anew: about {duration(live['trial_s'])} of every such trial; "

@@ -12,6 +12,7 @@ from tuning.events import (
     AttemptStarted,
     EpochEnded,
     Event,
+    StudyConfirmed,
     StudyEnded,
     StudyResumed,
     StudyStarted,
@@ -19,7 +20,7 @@ from tuning.events import (
     TrialFailed,
 )
 from tuning.protocol import images_in_words
-from tuning.ranking import format_value
+from tuning.ranking import confirmation_sentences, format_value
 from tuning.record import StudyRecord, TrialRecord
 
 
@@ -54,7 +55,7 @@ class ProgressView:
             case StudyStarted():
                 self._start(record, f"{event.trials} trials")
             case StudyResumed():
-                self._start(record, f"goes on at {_done(record)} of {event.trials} trials")
+                self._start(record, f"goes on at {len(record.searched)} of {event.trials} trials")
             case AttemptStarted():
                 self._start_trial(record.trials[event.trial])
             case AttemptFailed():
@@ -65,6 +66,9 @@ class ProgressView:
                 self._finish_trial(record.trials[event.trial], self._score_text(record, event.trial), record)
             case TrialFailed():
                 self._finish_trial(record.trials[event.trial], f"failed: {event.reason}", record)
+            case StudyConfirmed():
+                for sentence in confirmation_sentences(record):
+                    self._say(f"study {record.started.study}: {sentence}")
             case StudyEnded():
                 self._stop(event, record)
 
@@ -73,14 +77,15 @@ class ProgressView:
         self._say(
             f"study {started.study}: {what} by {started.algorithm} over "
             f"{', '.join(started.parameters) or 'one configuration'}; "
-            f"{images_in_words(started)}"
+            f"{images_in_words(started)}{_confirmation_in_words(record)}"
         )
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console, transient=True)
             self._bars.columns += (TextColumn("left"), TimeRemainingColumn())
             self._trials = {}
-            self._study = self._bars.add_task("trials", total=record.trials_wanted, completed=_done(record), note="")
+            total = record.trials_wanted + _retrainings(record)
+            self._study = self._bars.add_task("trials", total=total, completed=_done(record), note="")
             self._bars.start()
 
     def _start_trial(self, trial: TrialRecord) -> None:
@@ -118,6 +123,17 @@ class ProgressView:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _retrainings(record: StudyRecord) -> int:
+    return record.confirm["top"] * record.confirm["seeds"] if record.confirm else 0
+
+
+def _confirmation_in_words(record: StudyRecord) -> str:
+    if not record.confirm:
+        return ""
+    top, seeds = record.confirm["top"], record.confirm["seeds"]
+    return f"; then the best {top} are confirmed, {seeds} seed{'s' if seeds > 1 else ''} each"
 
 
 def _done(record: StudyRecord) -> int:

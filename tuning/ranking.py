@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, JustifyMethod
@@ -11,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pneumo_core.errors import StoreError
+from tuning.events import TrialConfirmed
 from tuning.journal import read_journal
 from tuning.record import StudyRecord, TrialRecord, replay
 from tuning.store import Store
@@ -29,16 +31,20 @@ def load_record(store: Store, study: str) -> StudyRecord:
 
 
 def leaderboard_rows(record: StudyRecord) -> list[dict[str, Any]]:
-    """Returns a mapping for each trial, best first: trial, status, score, metrics, params, run_id, duration_s, reason.
+    """Returns a mapping for each trial of the search, confirmed ones first, then by score.
 
-    Metrics that are undefined (PPV where nothing was called positive) are None.
+    It holds trial, status, score (in the search), interval, confirmed (None, or see `confirmed_summary`), metrics,
+    intervals, params, run_id, duration_s and reason. What is undefined (PPV where nothing was called positive) is None.
     """
     return [
         {
             "trial": trial.trial,
             "status": trial.status,
             "score": trial.score,
+            "interval": trial.intervals.get(record.started.objective),
+            "confirmed": trial.confirmed and confirmed_summary(trial.confirmed),
             "metrics": {name: defined(value) for name, value in trial.metrics.items()},
+            "intervals": trial.intervals,
             "params": trial.params,
             "run_id": trial.run_id,
             "duration_s": trial.duration_s,
@@ -46,6 +52,78 @@ def leaderboard_rows(record: StudyRecord) -> list[dict[str, Any]]:
         }
         for trial in record.ranked()
     ]
+
+
+def trial_summary(trial: TrialRecord) -> dict[str, Any]:
+    """Returns the best trial as `tune run --json` has it: with its score in the search, and confirmed or not."""
+    return {
+        "trial": trial.trial,
+        "score": trial.score,
+        "params": trial.params,
+        "run_id": trial.run_id,
+        "confirmed": trial.confirmed is not None,
+        "confirmation": trial.confirmed and confirmed_summary(trial.confirmed),
+    }
+
+
+def confirmed_summary(confirmed: TrialConfirmed) -> dict[str, Any]:
+    """Returns a place among the confirmed ones: rank, score, interval, tied, difference, deviation, metrics, runs."""
+    return {
+        "rank": confirmed.rank,
+        "score": confirmed.score,
+        "interval": [confirmed.low, confirmed.high],
+        "tied_with_first": confirmed.tied,
+        "difference_to_first": confirmed.difference,
+        "seed_deviation": confirmed.deviation,
+        "metrics": confirmed.metrics,
+        "threshold": confirmed.threshold,
+        "temperature": confirmed.temperature,
+        "runs": confirmed.runs,
+    }
+
+
+def confirmation_summary(record: StudyRecord) -> dict[str, Any] | None:
+    """Returns what became of the confirmation, the ranking in it; None if there was none or it is not over."""
+    whole = record.confirmed
+    if whole is None:
+        return None
+    places = [trial.confirmed for trial in record.searched if trial.confirmed]
+    return {
+        **whole.confirm,
+        "best": whole.best or None,
+        "ranking": [
+            {"trial": place.trial, **confirmed_summary(place)} for place in sorted(places, key=lambda place: place.rank)
+        ],
+        "left_out": whole.left_out,
+        "compared": whole.compared,
+        "expected_optimism": whole.expected_optimism,
+        "observed_optimism": whole.observed_optimism,
+    }
+
+
+def confirmation_sentences(record: StudyRecord) -> list[str]:
+    """Returns what the confirmation came to, for people."""
+    whole, objective = record.confirmed, record.started.objective
+    if whole is None:
+        return (
+            ["not confirmed: the leaders were chosen for these scores, which flatters them"] if record.searched else []
+        )
+    over = f"{whole.confirm['seeds']} seeds × {whole.confirm['folds']} folds"
+    sentences = [f"{trial} could not be confirmed ({reason})" for trial, reason in whole.left_out.items()]
+    places = sorted((t.confirmed for t in record.searched if t.confirmed), key=lambda place: place.rank)
+    if not places:
+        return sentences
+    first, tied = places[0], [place.trial for place in places if place.tied]
+    sentences.append(
+        f"confirmed: {first.trial} with {objective} {first.score:.4f} ({first.low:.4f} to {first.high:.4f}, 95 %) over "
+        f"{over}" + (f"; tied with {', '.join(tied)}: these images and seeds cannot tell them apart" if tied else "")
+    )
+    sentences.append(
+        f"optimism: the search had given it {record.trials[first.trial].score:.4f}, better by "
+        f"{whole.observed_optimism:+.4f}; by the chance of the images alone the best of {whole.compared} equal "
+        f"configurations looks about {whole.expected_optimism:.4f} better than it is"
+    )
+    return sentences
 
 
 def leaderboard_table(record: StudyRecord, top: int | None = None, width: int = 200) -> Table:
@@ -71,8 +149,10 @@ def failures(record: StudyRecord) -> list[str]:
 def _table(record: StudyRecord, rows: list[tuple[int, TrialRecord]], *, one_column: bool) -> Table:
     objective, names = record.started.objective, _parameter_names(record)
     metrics = [] if one_column else [name for name in _SHOWN_METRICS if name != objective]
-    table = Table(title=f"{record.started.study}: {objective}, {record.started.direction}imum first")
-    for heading in ("#", "trial", objective, *metrics):
+    confirmed = ["confirmed", "95 %"] if record.confirmed else []
+    first = "confirmed ones" if confirmed else f"{record.started.direction}imum"
+    table = Table(title=f"{record.started.study}: {objective}, {first} first")
+    for heading in ("#", "trial", *confirmed, objective, "95 %", *metrics):
         justify: JustifyMethod = "left" if heading == "trial" else "right"
         table.add_column(heading.removeprefix("val_"), justify=justify, no_wrap=True)
     for heading in ["parameters"] if one_column else [name.replace("_", " ") for name in names]:
@@ -83,7 +163,8 @@ def _table(record: StudyRecord, rows: list[tuple[int, TrialRecord]], *, one_colu
         joined = [" ".join(f"{name}={value}" for name, value in values.items())]
         duration = "" if trial.duration_s is None else f"{trial.duration_s:.1f}"
         cells = joined if one_column else list(values.values())
-        table.add_row(str(rank), trial.trial, *_score_cells(trial, [objective, *metrics]), *cells, duration)
+        places = _confirmed_cells(trial) if confirmed else []
+        table.add_row(str(rank), trial.trial, *places, *_score_cells(trial, [objective, *metrics]), *cells, duration)
     return table
 
 
@@ -94,10 +175,22 @@ def _parameter_names(record: StudyRecord) -> list[str]:
 
 
 def _score_cells(trial: TrialRecord, metrics: list[str]) -> list[str]:
-    if trial.score is not None:
-        mark = " pruned" if trial.status == "pruned" else ""
-        return [f"{trial.metrics[name]:.4f}{mark if name == metrics[0] else ''}" for name in metrics]
-    return [trial.status, *[""] * (len(metrics) - 1)]
+    if trial.score is None:
+        return [trial.status, *[""] * len(metrics)]
+    mark = " pruned" if trial.status == "pruned" else ""
+    others = [f"{trial.metrics[name]:.4f}" for name in metrics[1:]]
+    return [f"{trial.metrics[metrics[0]]:.4f}{mark}", _ends(trial.intervals.get(metrics[0], [])), *others]
+
+
+def _confirmed_cells(trial: TrialRecord) -> list[str]:
+    place = trial.confirmed
+    if place is None:
+        return ["", ""]
+    return [f"{place.score:.4f}{' tied' if place.tied else ''}", _ends([place.low, place.high])]
+
+
+def _ends(interval: Sequence[float | None]) -> str:
+    return " – ".join("?" if end is None else f"{end:.3f}" for end in interval)
 
 
 def studies_rows(store: Store) -> list[dict[str, Any]]:

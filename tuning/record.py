@@ -41,6 +41,9 @@ class TrialRecord:
         epoch_losses: validation loss of each epoch so far, by epochs trained.
         attempts: how many were started.
         lost_attempts: how many of them were lost with their process.
+        intervals: ends of each metric's 95 % interval.
+        threshold: of the operating point that its scores choose.
+        temperature: likewise.
         confirms: trial of the search that this one confirms; empty for a trial of the search.
         folds: that it is trained in; 1 for a hold-out.
         confirmed: its place among the confirmed ones, if it has one.
@@ -67,6 +70,9 @@ class TrialRecord:
     epoch_losses: dict[int, float] = dataclasses.field(default_factory=dict)
     attempts: int = 0
     lost_attempts: int = 0
+    intervals: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    threshold: float | None = None
+    temperature: float | None = None
     confirms: str = ""
     folds: int = 1
     confirmed: TrialConfirmed | None = None
@@ -209,7 +215,8 @@ class StudyRecord:
         trial.score, trial.metrics = event.score, event.metrics
         trial.best_epoch, trial.weights_digest = event.best_epoch, event.weights_digest
         trial.activations_digest, trial.variant_digests = event.activations_digest, event.variant_digests
-        trial.duration_s = event.duration_s
+        trial.intervals, trial.duration_s = event.intervals, event.duration_s
+        trial.threshold, trial.temperature = event.threshold, event.temperature
 
     def _end(self, event: StudyEnded) -> None:
         self.ended = event

@@ -75,6 +75,7 @@ class StudySettings:
         threads: of one TensorFlow operation; 0 for one a processor.
         pruning: rule that ends hopeless trials early, one of `tuning.pruning.PRUNING_RULES`.
         folds: that every trial is trained in; 1 for a hold-out; None to have it chosen by what the space trains.
+        confirm: confirm the leaders of the search, as the space says.
         patient_pattern: regular expression that finds the patient in an image's path; None for the data set's names.
         space_source: the shipped space's name or its file.
         overrides: that were applied to the space.
@@ -91,6 +92,7 @@ class StudySettings:
     pruning: str = "none"
     folds: int | None = None
     patient_pattern: str | None = None
+    confirm: bool = True
     space_source: str = ""
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     work: WorkSettings = dataclasses.field(default_factory=WorkSettings)

@@ -194,6 +194,11 @@ class StudyFolder:
         return self.root / "checkpoints"
 
     @property
+    def confirmation(self) -> Path:
+        """Score tables of the trainings that confirm the leaders of the search."""
+        return self.root / "confirmation"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that runs the study, whose name it holds."""
         return self.root / "lock"

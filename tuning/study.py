@@ -1,4 +1,4 @@
-"""One search, from space to winner: ask the oracle, have the trial made, record what happened, tell the oracle."""
+"""One study, from space to confirmed winner: have trials made, record what happened, tell the search."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from pneumo_core.durability import flush_tree
+from pneumo_core.durability import flush, flush_tree
 from pneumo_core.errors import DivergedError, OutOfMemoryError, StoreError, WorkerError
 from search_spaces import SearchSpace
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
+from tuning.confirmation import conclude, expected_s, next_retraining, retrainings
 from tuning.events import (
     AttemptFailed,
     AttemptStarted,
@@ -26,15 +27,13 @@ from tuning.events import (
     StudyStatus,
     TrialCompleted,
     TrialFailed,
-    TrialStarted,
 )
 from tuning.executors import Begun, EpochReport, Executor, Finished, Left, Lost, Message, Raised
 from tuning.journal import Journal, read_journal
-from tuning.oracles import NoSuggestion, SearchOracle, Suggestion
-from tuning.pruning import pruning_thresholds
+from tuning.ranking import confirmation_summary, trial_summary
 from tuning.record import StudyRecord, TrialRecord
+from tuning.search import Search
 from tuning.signals import StopRequest
-from tuning.spaces import base_config
 from tuning.store import StudyFolder
 from tuning.trial import TrialResult, write_trial_files
 
@@ -43,6 +42,9 @@ Listener = Callable[[Event, StudyRecord], None]
 
 EXHAUSTED = "every configuration was tried"
 """Why a study ended, if its space holds fewer configurations than it was asked for."""
+
+TIME_IS_UP = "time limit reached"
+"""Why a study ended before its last trial."""
 
 _POLL_S = 0.2
 
@@ -57,13 +59,14 @@ class StudyResult:
     def summary(self) -> dict[str, Any]:
         """Returns the document that `tune run --json` prints."""
         started, best = self.record.started, self.record.best()
-        winner = best and {"trial": best.trial, "score": best.score, "params": best.params, "run_id": best.run_id}
         return {
             "study": started.study,
             "space": started.space,
             "objective": started.objective,
             "direction": started.direction,
-            "best": winner,
+            "folds": started.folds,
+            "best": best and trial_summary(best),
+            "confirmed": confirmation_summary(self.record),
             "trials": self.record.counts(),
             "wall_s": round(self.wall_s, 3),
         }
@@ -76,10 +79,12 @@ class StudyLimits:
     Attributes:
         time_s: no trial is started after this many seconds.
         attempts: a trial whose attempts were lost this many times has failed.
+        workers: trials that are made side by side.
     """
 
     time_s: float = math.inf
     attempts: int = 2
+    workers: int = 1
 
 
 class Study:
@@ -89,7 +94,7 @@ class Study:
         record: all that was decided beforehand, and what happened already if the study is taken up again.
         space: what is searched.
         folder: of the study, held by this process.
-        executor: makes the attempts.
+        executor: makes the attempts, those of the search and those that confirm its leaders.
         limits: when to give up.
         stop: asked between events whether the user wants to stop.
         clock: monotonic, in seconds.
@@ -116,14 +121,12 @@ class Study:
         self.listeners: list[Listener] = []
         self._space, self._folder, self._executor = space, folder, executor
         self._limits, self._stop, self._clock = limits or StudyLimits(), stop or StopRequest(), clock
-        self._base = base_config(space)
         self._checkpoints = Checkpoints(folder.checkpoints)
         self._journal = Journal(folder.journal, wall_clock)
         self._announcing = threading.RLock()  # the projection announces runs from a thread of its own
         self._running: dict[str, float] = {}
         self._waiting: list[str] = []
-        self._oracle = SearchOracle(space, self._base.epochs)
-        self._exhausted = False
+        self._search = Search(space)
         self._losses_in_a_row = 0
 
     def announce(self, event: Event) -> None:
@@ -153,7 +156,7 @@ class Study:
         self.announce(first)
         try:
             self._take_up()
-            reason = self._search(begun)
+            reason = self._work(begun)
             if self.record.best():
                 status = "finished"
             else:
@@ -170,78 +173,63 @@ class Study:
         return StudyResult(self.record, self._clock() - begun)
 
     def _take_up(self) -> None:
-        """Brings the oracle to where the journal ends, and lists the trials that were caught in the middle."""
-        for event in self._history():
-            if isinstance(event, TrialStarted):
-                values = {name: value for name, value in event.params.items() if value is not None}
-                self._oracle.restore(
-                    event.trial, {p.name: values[p.name] for p in self._space.parameters if p.name in values}
-                )
-            else:
-                self._oracle.tell(event.trial, event.score if isinstance(event, TrialCompleted) else None)
+        """Brings the search to where the journal ends, and lists the trials that were caught in the middle."""
+        if self.record.trials:
+            self._search.take_up(read_journal(self._folder.journal))
         self._waiting = [trial.trial for trial in self.record.trials.values() if not trial.over]
         self._discard_checkpoints()
 
-    def _history(self) -> list[TrialStarted | TrialCompleted | TrialFailed]:
-        if not self.record.trials:
-            return []
-        kinds = (TrialStarted, TrialCompleted, TrialFailed)
-        return [event for event in read_journal(self._folder.journal) if isinstance(event, kinds)]
-
-    def _search(self, begun: float) -> str:
+    def _work(self, begun: float) -> str:
         """Asks and waits until there is an end; returns why it came before the last trial, if it did."""
         while True:
-            in_time = self._clock() - begun < self._limits.time_s
             if self._stop.requested:
                 self._executor.leave()
-            elif in_time:
-                self._fill()
+            else:
+                self._fill(self._clock() - begun)
             if not self._running:
                 break
             self._executor.wait(self._hear, _POLL_S)
+        if not self._stop.requested and self._is_retrained():
+            self._conclude()
         if self.record.is_complete():
             return ""
         if self._stop.requested:
             raise KeyboardInterrupt
-        return EXHAUSTED if self._exhausted else "time limit reached"
+        return EXHAUSTED if self._search.exhausted and self.record.is_confirmed() else TIME_IS_UP
 
-    def _fill(self) -> None:
-        """Hands out attempts while there is room: trials that were caught in the middle first, then new ones."""
-        while self._executor.room:
-            trial = self._waiting.pop(0) if self._waiting else self._next_trial()
+    def _fill(self, elapsed_s: float) -> None:
+        """Hands out attempts while there is room and time: those caught in the middle first, then new ones."""
+        while self._executor.room and elapsed_s < self._limits.time_s:
+            trial = self._waiting.pop(0) if self._waiting else self._next_trial(elapsed_s)
             if trial is None:
                 return
             self._start_attempt(self.record.trials[trial])
 
-    def _next_trial(self) -> str | None:
-        number = len(self.record.trials) + 1
-        if number > self.record.trials_wanted:
+    def _next_trial(self, elapsed_s: float) -> str | None:
+        """The next trial of the search or, when that is over, the next that confirms its leaders."""
+        event = self._search.next(self.record) if self._may_search(elapsed_s) else None
+        if event is None and all(trial.over for trial in self.record.searched):
+            event = next_retraining(self.record)
+        if event is None:
             return None
-        trial = f"t{number:04d}"
-        suggestion = self._oracle.ask(trial)
-        if isinstance(suggestion, NoSuggestion):
-            self._exhausted = suggestion is NoSuggestion.EXHAUSTED
-            return None
-        config = suggestion.config(self._base)
-        finished = [other.epoch_losses for other in self.record.trials.values() if other.score is not None]
-        thresholds = pruning_thresholds(self.record.started.pruning, finished, config.epochs_to_run)
-        self.announce(
-            TrialStarted(
-                trial,
-                number,
-                self._params(suggestion),
-                config.to_mapping(),
-                suggestion.parent,
-                suggestion.first_epoch,
-                {str(epochs): loss for epochs, loss in thresholds.items()},
-            )
-        )
-        return trial
+        self.announce(event)
+        return event.trial
 
-    def _params(self, suggestion: Suggestion) -> dict[str, Any]:
-        """Every searched parameter, so that all trials have the same keys; None where a condition does not hold."""
-        params = {name: suggestion.values.get(name) for name in self.record.started.parameters}
-        return params | ({"stop_after": suggestion.stop_after} if suggestion.stop_after else {})
+    def _may_search(self, elapsed_s: float) -> bool:
+        """Whether there is time for another trial and for confirming the leaders after it."""
+        if math.isinf(self._limits.time_s):
+            return True
+        return elapsed_s + expected_s(self.record) / self._limits.workers < self._limits.time_s
+
+    def _is_retrained(self) -> bool:
+        """Whether all trainings that confirm the leaders are over, and nothing has been concluded from them."""
+        planned = [self.record.trials.get(retraining.trial) for retraining in retrainings(self.record)]
+        is_over = bool(planned) and all(trial is not None and trial.over for trial in planned)
+        return is_over and not self.record.is_confirmed()
+
+    def _conclude(self) -> None:
+        for event in conclude(self.record, self._folder.confirmation):
+            self.announce(event)
 
     def _start_attempt(self, trial: TrialRecord) -> None:
         self.announce(AttemptStarted(trial.trial, trial.attempts + 1))
@@ -252,10 +240,10 @@ class Study:
                 attempt=trial.attempts,
                 config=trial.config,
                 checkpoints=self._checkpoints.folder,
-                folds=self.record.started.folds,
+                folds=trial.folds,
                 parent=trial.parent,
                 prune_above=trial.prune_above,
-                keep_state=trial.trial in self._oracle.in_use(),
+                keep_state=trial.trial in self._search.in_use(),
             )
         )
 
@@ -310,6 +298,8 @@ class Study:
         with self._writing():
             write_trial_files(result, self._folder.staging(trial.trial))
             flush_tree(self._folder.staging(trial.trial))
+            if trial.confirms:
+                self._keep_scores(trial, result)
         self.announce(
             TrialCompleted(
                 trial=trial.trial,
@@ -321,22 +311,36 @@ class Study:
                 variant_digests=list(result.variant_digests),
                 duration_s=self._clock() - begun,
                 pruned=result.pruned,
+                intervals=result.intervals,
+                threshold=result.operating_point.threshold,
+                temperature=result.operating_point.temperature,
             )
         )
         self._tell(trial, score)
+
+    def _keep_scores(self, trial: TrialRecord, result: TrialResult) -> None:
+        """What the conclusion needs; the trial's other files leave for MLflow."""
+        place = self._folder.confirmation / f"{trial.trial}.csv"
+        place.parent.mkdir(exist_ok=True)
+        unfinished = place.with_suffix(".unfinished")
+        result.scores.to_csv(unfinished, index=False)
+        flush(unfinished)
+        unfinished.replace(place)
+        flush(place.parent)
 
     def _fail(self, trial: TrialRecord, reason: str, begun: float) -> None:
         self.announce(TrialFailed(trial.trial, reason, self._clock() - begun))
         self._tell(trial, None)
 
     def _tell(self, trial: TrialRecord, score: float | None) -> None:
-        self._oracle.tell(trial.trial, score)
+        if not trial.confirms:
+            self._search.tell(trial.trial, score)
         self._discard_checkpoints()
 
     def _discard_checkpoints(self) -> None:
         """Removes what neither a trial nor a later rung can go on from."""
         open_trials = {trial.trial for trial in self.record.trials.values() if not trial.over}
-        self._checkpoints.discard_all_but(open_trials | self._oracle.in_use())
+        self._checkpoints.discard_all_but(open_trials | self._search.in_use())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -27,10 +27,12 @@ from tuning.events import (
     AttemptFailed,
     AttemptStarted,
     EpochEnded,
+    StudyConfirmed,
     StudyEnded,
     StudyResumed,
     StudyStarted,
     TrialCompleted,
+    TrialConfirmed,
     TrialFailed,
     TrialStarted,
 )
@@ -312,10 +314,13 @@ class Tracker:
         """
         tags = {
             **_study_tags(record.started),
-            "pneumo.kind": "trial",
+            "pneumo.kind": "confirmation" if trial.confirms else "trial",
             "pneumo.trial": trial.trial,
+            "pneumo.folds": str(trial.folds),
             "mlflow.parentRunId": parent,
         }
+        if trial.confirms:
+            tags["pneumo.confirms"] = trial.confirms
         if trial.parent:
             tags["pneumo.parent_trial"] = trial.parent
         return self._create_run(trial.trial, tags, at)
@@ -638,6 +643,8 @@ def _trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, 
                 page.measure({f"epoch/{name}": value for name, value in metrics.items()}, epoch + 1, entry.at)
             case TrialCompleted():
                 _complete(page, entry.event, entry.at)
+            case TrialConfirmed():
+                _confirm(page, entry.event, entry.at)
             case TrialFailed(reason=reason):
                 page.tags["pneumo.failure"] = reason[:_TEXT_LIMIT]
                 page.end("FAILED", entry.at)
@@ -650,7 +657,9 @@ def _trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, 
 
 def _complete(page: _Page, event: TrialCompleted, at: float) -> None:
     marks = {"best_epoch": event.best_epoch + 1.0, "duration_s": event.duration_s}
-    page.measure(event.metrics | marks, 0, at)
+    ends = {name: values for name, values in event.intervals.items() if name in event.metrics}
+    page.measure(event.metrics | marks | _ends(ends), 0, at)
+    page.measure({"threshold": event.threshold, "temperature": event.temperature}, 0, at)
     page.tags["pneumo.weights_digest"] = event.weights_digest
     page.tags["pneumo.activations_digest"] = event.activations_digest
     if event.variant_digests:
@@ -658,6 +667,24 @@ def _complete(page: _Page, event: TrialCompleted, at: float) -> None:
     if event.pruned:
         page.tags["pneumo.pruned"] = "true"
     page.end("FINISHED", at)
+
+
+def _confirm(page: _Page, event: TrialConfirmed, at: float) -> None:
+    """On the leader's own run: what the trainings that confirm it came to."""
+    means = {name: values[0] for name, values in event.metrics.items() if values[0] is not None}
+    ends = {name: values[1:] for name, values in event.metrics.items()}
+    page.measure({f"confirmed_{name}": value for name, value in (means | _ends(ends)).items()}, 0, at)
+    page.tags |= {"pneumo.confirmed_rank": str(event.rank), "pneumo.confirmed_tied": str(event.tied).lower()}
+
+
+def _ends(intervals: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """Lower and upper ends of intervals as metrics of their own."""
+    named = (
+        (f"{name}_{end}", value)
+        for name, ends in intervals.items()
+        for end, value in zip(("low", "high"), ends, strict=True)
+    )
+    return {name: value for name, value in named if value is not None}
 
 
 def _study_page(record: StudyRecord, news: Sequence[Entry]) -> _Page:
@@ -671,6 +698,10 @@ def _study_page(record: StudyRecord, news: Sequence[Entry]) -> _Page:
                 page.tags["pneumo.trials_wanted"] = str(trials)
                 if record.forced:
                     page.tags["pneumo.forced"] = "\n".join(record.forced)
+            case StudyConfirmed() if entry.event.best:
+                page.tags |= {"pneumo.confirmed_best": entry.event.best}
+                optimism = {"expected": entry.event.expected_optimism, "observed": entry.event.observed_optimism}
+                page.measure({f"{name}_optimism": value for name, value in optimism.items()}, 0, entry.at)
             case StudyEnded() if entry.event is record.ended:  # not one that the study went on after
                 _end(page, record, entry.event, entry.at)
     return page
@@ -684,6 +715,8 @@ def _settings(event: StudyStarted) -> dict[str, Any]:
         "trials": event.trials,
         "seed": event.seed,
         "searched": ", ".join(event.parameters),
+        "folds": event.folds,
+        "confirm": json.dumps(event.confirm),
         "data": event.data,
         **{f"{role}_images": count for role, count in event.images.items()},
     }
@@ -693,6 +726,10 @@ def _end(page: _Page, record: StudyRecord, event: StudyEnded, at: float) -> None
     best = record.best()
     if best is not None:
         page.measure({f"best_{name}": value for name, value in best.metrics.items()}, 0, at)
+        if best.confirmed:
+            place, objective = best.confirmed, record.started.objective
+            means = {objective: place.score} | _ends({objective: [place.low, place.high]})
+            page.measure({f"confirmed_{name}": value for name, value in means.items()}, 0, at)
         page.tags |= {"pneumo.best_trial": best.trial, "pneumo.best_run": best.run_id or ""}
     if event.reason:
         name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"

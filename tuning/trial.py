@@ -14,13 +14,19 @@ import tensorflow as tf
 
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import OutOfMemoryError
-from pneumo_core.evaluation import compute_metrics, score_table, text_report
+from pneumo_core.evaluation import score_table
+from pneumo_core.evaluation_report import EvaluationReport, evaluate, report_text
+from pneumo_core.fit_verdict import fit_in_words
 from pneumo_core.model import trained_weights, write_weights
+from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.training import EpochMetrics, Fold, Training, TrainingState, Watch, train
 from tuning.trial_data import TrialData
 
 SCORES_FILE, HISTORY_FILE, WEIGHTS_FILE = "scores.csv", "history.csv", "trained_weights.npz"
+REPORT_FILE = "evaluation.json"
 """Names of a trial's files that are read again."""
+
+_DRAWS = 500  # of patients, for intervals of a trial; those that are confirmed get more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +35,7 @@ class TrialResult:
 
     Attributes:
         config: as given.
-        metrics: of the validation images at the best epoch, names starting with `val_`; the mean over the folds.
+        report: of the validation images at the best epoch, at the operating point that they choose.
         scores: table of the validation images at the best epoch (see `pneumo_core.evaluation`), sorted by path.
         history: metrics of every epoch, the mean over the folds.
         best_epoch: index into `history` of the epoch that counts.
@@ -43,7 +49,7 @@ class TrialResult:
     """
 
     config: TrialConfig
-    metrics: dict[str, float]
+    report: EvaluationReport
     scores: pd.DataFrame
     history: tuple[EpochMetrics, ...]
     best_epoch: int
@@ -53,6 +59,22 @@ class TrialResult:
     variant_digests: tuple[str, ...]
     class_names: tuple[str, str]
     pruned: bool = False
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the report, names starting with `val_`; the mean over the folds."""
+        return {f"val_{name}": interval.value for name, interval in self.report.metrics.items()}
+
+    @property
+    def intervals(self) -> dict[str, list[float | None]]:
+        """Ends of each metric's 95 % interval; None where undefined."""
+        mappings = {name: interval.to_mapping() for name, interval in self.report.metrics.items()}
+        return {f"val_{name}": [mapping["low"], mapping["high"]] for name, mapping in mappings.items()}
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """Threshold and temperature that the scores choose."""
+        return self.report.operating_point
 
 
 def execute_trial(
@@ -112,7 +134,7 @@ def _execute(
     scores = score_table(split.pool.iloc[split.scored], logits[split.scored], split.fold[split.scored])
     return TrialResult(
         config=config,
-        metrics={f"val_{name}": value for name, value in compute_metrics(scores).items()},
+        report=evaluate(scores, draws=_DRAWS),
         scores=scores,
         history=outcome.history,
         best_epoch=outcome.best_epoch,
@@ -136,6 +158,8 @@ def write_trial_files(result: TrialResult, folder: Path) -> None:
     history = pd.DataFrame(result.history)
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     history.to_csv(folder / HISTORY_FILE, index=False)
-    (folder / "report.txt").write_text(text_report(result.scores, result.class_names))
+    report = result.report.to_mapping() | {"fit": fit_in_words(result.history, result.best_epoch)}
+    (folder / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "report.md").write_text(f"{report_text(result.report, result.class_names)}\n{report['fit']}\n")
     if result.weights:
         write_weights(result.weights, folder / WEIGHTS_FILE)

@@ -14,6 +14,7 @@ SPACE = """\
 name: fragile
 trials: 5
 epochs: 8
+confirm: {top: 1, seeds: 1, folds: 2}
 fixed: {weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 4, patience: 0}
 parameters:
   head_units: {type: choice, values: [16, 32, 64], ordered: true}

@@ -37,6 +37,7 @@ SPACE = """\
 name: soak
 trials: {trials}
 epochs: 9
+confirm: {{top: 2, seeds: 1, folds: 2}}
 fixed: {{weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 16, patience: 0}}
 parameters:
   head_units: {{type: choice, values: [8, 16, 32, 64, 128], ordered: true}}

@@ -15,6 +15,7 @@ TINY_SPACE = """\
 name: tiny
 trials: 4
 epochs: 2
+confirm: {top: 0}
 fixed: {weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 16}
 parameters:
   head_units: {type: choice, values: [4, 8, 16], ordered: true}
@@ -40,7 +41,8 @@ def wild_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A space of one trial whose weight decay multiplies weights by -99 in each step: it diverges."""
     path = tmp_path_factory.mktemp("space") / "wild.yaml"
     path.write_text(
-        "name: wild\ntrials: 1\nepochs: 9\nfixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
+        "name: wild\ntrials: 1\nepochs: 9\nconfirm: {top: 0}\n"
+        "fixed: {weights: random, image_size: 32, pooling: average, batch_size: 4, "
         "optimizer: sgd, feature_scaling: none, learning_rate: 1.0, weight_decay: 100.0, patience: 0}\n"
     )
     return path

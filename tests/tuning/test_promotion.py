@@ -31,6 +31,7 @@ name: faces
 trials: 2
 epochs: 1
 algorithm: grid
+confirm: {top: 0}
 fixed:
   {weights: random, activation_precision: float32, image_size: 32, batch_size: 16, head_units: 16, second_head_units: 8}
 parameters:
