@@ -13,7 +13,8 @@ from pneumo_core.explain import Cases
 
 _CAPTION = (
     "Grad-CAM: in colour, the regions that raise the score of {positive} (each image on its own scale). "
-    "It shows where the score depends on the image.\nIt does not show where a disease is, and is no diagnosis."
+    "It shows where the score depends on the image,\nnot where a disease is, and is no diagnosis. "
+    "Where no region raises the score, Grad-CAM cannot say where it comes from."
 )
 _COLOURS, _OPACITY = "inferno", 0.65
 
@@ -72,6 +73,6 @@ def _draw_pair(plain: Axes, overlaid: Axes, gray: np.ndarray, heat: np.ndarray, 
         axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
     overlaid.imshow(heat, cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY * heat)
     plain.set_title(f"probability {row.probability:.3f}", fontsize=8)
-    overlaid.set_title(row.subtype if heat.any() else "nothing raises it", fontsize=8)
+    overlaid.set_title(row.subtype if heat.any() else "no region raises it", fontsize=8)
     name = str(row.path).rpartition("/")[2].rpartition(".")[0]
     plain.text(0, -0.03, name, transform=plain.transAxes, fontsize=6, va="top", parse_math=False)

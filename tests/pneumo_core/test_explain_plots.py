@@ -47,7 +47,7 @@ def test_counts_probabilities_and_the_warning_can_be_read(tmp_path: Path) -> Non
         "false negatives: 2 of 6 PNEUMONIA, 2 shown",
         "false positives: 0 of 3 NORMAL",
         "none",
-        "nothing raises it",  # the one image without heat
+        "no region raises it",  # the one image without heat
         "probability 0.200",
     ):
         assert sentence in texts, sentence
