@@ -145,6 +145,19 @@ def _patient_finder(pattern: str) -> FindPatient:
     return find
 
 
+def rows_of_test(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the test folder, sorted by path."""
+    return manifest[manifest["split"] == "test"].sort_values("path", ignore_index=True)
+
+
+def digest_of_test(manifest: pd.DataFrame) -> str:
+    """Returns the SHA-256 (hex) over the (path, content hash, label) of all images of the test folder.
+
+    As in `Dataset.digest`, neither the place of the root nor the order of rows enters; other images do not either.
+    """
+    return _digest(rows_of_test(manifest))
+
+
 def _examine(
     root: Path, found: Sequence[FoundImage], class_names: tuple[str, str], find_patient: FindPatient
 ) -> tuple[list[dict[str, Any]], list[str]]:

@@ -497,6 +497,24 @@ def make_demo_data(
     print(demo_data(_open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
 
 
+@data_app.command("ledger")
+def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
+    """List every time the test folder was opened, was not because scores were there, or was refused; oldest first."""
+    from tuning.ledger import Ledger
+    from tuning.ledger_table import ledger_rows, ledger_table, ledger_warnings
+
+    opened = _open_store(store).existing()
+    entries = Ledger(opened).entries()
+    if as_json:
+        print_json(ledger_rows(entries))
+    elif entries:
+        console().print(ledger_table(entries))
+        for sentence in ledger_warnings(entries):
+            print(f"tune: {sentence}", file=sys.stderr)
+    else:
+        print(f"the test folder was never opened by {opened.root}.", file=sys.stderr)
+
+
 @cache_app.command("list")
 def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
     """List cached activations, the last used first."""

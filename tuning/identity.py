@@ -13,7 +13,18 @@ import tuning
 from tuning.events import StudyStarted
 from tuning.protocol import images_in_words
 
-_CORE_ASIDE = {"classifier", "download", "errors", "fit_verdict", "phantom", "phantom_set", "plots", "provenance"}
+_CORE_ASIDE = {
+    "classifier",
+    "download",
+    "errors",
+    "explain",
+    "explain_plots",
+    "fit_verdict",
+    "phantom",
+    "phantom_set",
+    "plots",
+    "provenance",
+}
 _TUNING = {
     "algorithms",
     "attempt",

@@ -41,25 +41,37 @@ class Journal:
         head = {"v": FORMAT_VERSION, "at": round(self._clock(), 3), "event": event.kind}
         line = json.dumps(head | dataclasses.asdict(event), separators=(",", ":")) + "\n"
         try:
-            begins = not self._path.exists()
-            with self._path.open("ab", buffering=0) as file:
-                self._write_whole(file, line.encode())
-            if begins:
-                flush(self._path.parent)
+            append_line(self._path, line.encode())
         except OSError as error:
             raise StoreError(f"journal {self._path}: cannot be written ({error.strerror or error}).") from error
 
-    @staticmethod
-    def _write_whole(file: FileIO, line: bytes) -> None:
-        """Writes all of the line or nothing, so that a later line never lands behind a torn one."""
-        before = file.seek(0, os.SEEK_END)
-        try:
-            if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(before)
-            raise
+
+def append_line(path: Path, line: bytes) -> None:
+    """Appends a line to a file, all of it or nothing, and returns when it is on disk.
+
+    Raises:
+        OSError: if the disk refuses; the file is as it was.
+
+    Side effects:
+        Writes the file, which is created if need be.
+    """
+    begins = not path.exists()
+    with path.open("ab", buffering=0) as file:
+        _write_whole(file, line)
+    if begins:
+        flush(path.parent)
+
+
+def _write_whole(file: FileIO, line: bytes) -> None:
+    """Writes all of the line or nothing, so that a later line never lands behind a torn one."""
+    before = file.seek(0, os.SEEK_END)
+    try:
+        if file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(before)
+        raise
 
 
 def begun_at(path: Path) -> float:

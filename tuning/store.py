@@ -63,6 +63,16 @@ class Store:
         """Generated data sets."""
         return self.root / "data"
 
+    @property
+    def test_ledger(self) -> Path:
+        """Append-only record of every opening of a test set."""
+        return self.root / "test_ledger.jsonl"
+
+    @property
+    def test_scores(self) -> Path:
+        """Score tables of test sets, a folder for each set, a file for each model."""
+        return self.root / "test_scores"
+
     def existing(self) -> Store:
         """Returns this store if it is there.
 
