@@ -22,15 +22,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from .errors import ImageError  # relative: see `classifier`
-
-Gray = npt.NDArray[np.uint8]
-"""8-bit gray pixels, 0 (black) to 255 (white), of shape (height, width)."""
+from .preprocessing import Gray, Preprocessing, preprocess
 
 IMAGE_ENDINGS = (".jpeg", ".jpg", ".png")
 """Endings of the files that are images, in lower case."""
 
 PIXELS_VERSION = "1"
-"""To be counted up with every change, here or in `augmentation`, that gives an image other pixels, for the caches."""
+"""For the caches: to be counted up with every change that gives an image other pixels, be it here or in `dicom`,
+`preprocessing` or `augmentation`."""
+
+PLAIN = Preprocessing()
+"""Squash, and nothing else."""
 
 MIN_SIDE_PX = 8
 MAX_SIDE_PX = 20_000
@@ -120,22 +122,6 @@ def decode_gray(data: bytes, *, name: str) -> Gray:
         return _to_gray(_upright(image))
 
 
-def resize_gray(gray: Gray, size_px: int) -> Gray:
-    """Squashes an image to a square: the aspect ratio is given up, nothing is cropped or padded.
-
-    The filter is Pillow's `BILINEAR`, a triangle that widens with the reduction and so averages over all pixels it
-    replaces (antialiasing); enlarging is plain bilinear interpolation.
-
-    Args:
-        gray: pixels of shape (height, width).
-        size_px: side of the square, in px.
-
-    Returns:
-        Pixels of shape (size_px, size_px), dtype uint8, 0 to 255.
-    """
-    return np.asarray(Image.fromarray(gray).resize((size_px, size_px), Image.Resampling.BILINEAR))
-
-
 def read_bytes(path: Path, *, name: str | None = None) -> bytes:
     """Returns the contents of an image file.
 
@@ -158,12 +144,13 @@ def read_bytes(path: Path, *, name: str | None = None) -> bytes:
         raise _refusal(name, "a readable file", reason, "Check the path and its permissions") from error
 
 
-def read_gray(path: Path, size_px: int) -> Gray:
-    """Reads one image file as `decode_gray` and `resize_gray` do.
+def read_gray(path: Path, size_px: int, preprocessing: Preprocessing = PLAIN) -> Gray:
+    """Reads one image file as `decode_gray` and `preprocess` do.
 
     Args:
         path: a JPEG or PNG file.
         size_px: side of the square, in px.
+        preprocessing: what to do on the way; by default squash.
 
     Returns:
         Pixels of shape (size_px, size_px), dtype uint8, 0 to 255.
@@ -171,16 +158,19 @@ def read_gray(path: Path, size_px: int) -> Gray:
     Raises:
         ImageError: if the file cannot be read, or as `decode_gray`.
     """
-    return resize_gray(decode_gray(read_bytes(path), name=str(path)), size_px)
+    return preprocess(decode_gray(read_bytes(path), name=str(path)), size_px, preprocessing)
 
 
-def read_images(root: Path, paths: Sequence[str], size_px: int) -> npt.NDArray[np.uint8]:
+def read_images(
+    root: Path, paths: Sequence[str], size_px: int, preprocessing: Preprocessing = PLAIN
+) -> npt.NDArray[np.uint8]:
     """Reads many images, on all processors.
 
     Args:
         root: the folder that paths are relative to.
         paths: of the images.
         size_px: side of the square that each is resized to, in px.
+        preprocessing: what to do on the way; by default squash.
 
     Returns:
         Pixels of shape (len(paths), size_px, size_px, 1), dtype uint8, 0 to 255, in the order of `paths`.
@@ -190,7 +180,7 @@ def read_images(root: Path, paths: Sequence[str], size_px: int) -> npt.NDArray[n
     """
     pixels = np.empty((len(paths), size_px, size_px, 1), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        squares = pool.map(lambda path: read_gray(root / path, size_px), paths)
+        squares = pool.map(lambda path: read_gray(root / path, size_px, preprocessing), paths)
         for index, square in enumerate(squares):
             pixels[index, :, :, 0] = square
     return pixels

@@ -14,7 +14,18 @@ from tuning.events import StudyStarted
 
 _CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"}
 _TUNING = ("algorithms", "attempt", "hyperband", "oracles", "pruning", "spaces", "tpe", "trial", "trial_data")
-_LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
+_LIBRARIES = (
+    "keras",
+    "keras-tuner",
+    "numpy",
+    "opencv-python-headless",
+    "optuna",
+    "pillow",
+    "pydicom",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+)
 _COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pneumo_core import plots
+from pneumo_core.config import TrialConfig
 from pneumo_core.errors import StoreError
 from pneumo_core.images import read_images
 from tuning.store import StudyFolder
@@ -11,12 +12,12 @@ from tuning.trial_data import TrialData
 _COLUMNS = ["path", "group", "subtype", "label"]
 
 
-def write_study_files(data: TrialData, size_px: int, folder: StudyFolder) -> None:
+def write_study_files(data: TrialData, config: TrialConfig, folder: StudyFolder) -> None:
     """Writes the files to the study's staging folder.
 
     Args:
         data: images.
-        size_px: that trials resize them to.
+        config: whose size and preprocessing the samples are shown in.
         folder: of the study.
 
     Raises:
@@ -27,7 +28,7 @@ def write_study_files(data: TrialData, size_px: int, folder: StudyFolder) -> Non
     """
     place = folder.staging("study")
     chosen = data.training.iloc[plots.sample_rows(data.training)]
-    pixels = read_images(data.root, chosen["path"].tolist(), size_px)
+    pixels = read_images(data.root, chosen["path"].tolist(), config.image_size, config.preprocessing)
     samples = plots.plot_samples(pixels, chosen, data.class_names)
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pneumo_core.errors import ImageError
-from pneumo_core.images import ImageHeader, decode_gray, read_gray, read_images, resize_gray, verify_image
+from pneumo_core.images import ImageHeader, decode_gray, read_gray, read_images, verify_image
 
 RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
 
@@ -185,29 +185,6 @@ def test_verifying_reports_the_header_as_stored(mode: str, kind: str) -> None:
     """Size and mode are the file's own, not those of the reduced decoding; they are what reveals shortcuts."""
     data = encoded(Image.new("L", (100, 60)).convert(mode), kind)
     assert verify_image(data, name="a") == ImageHeader(100, 60, mode)
-
-
-def test_squashing_averages_over_what_it_replaces() -> None:
-    """A fine checkerboard shrinks to even gray (antialiasing) instead of stripes."""
-    board = (np.indices((200, 100)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    small = resize_gray(board, 20)
-    assert small.shape == (20, 20)
-    assert small.dtype == np.uint8
-    assert np.abs(small.astype(int) - 127).max() <= 6
-
-
-def test_squashing_keeps_the_whole_image() -> None:
-    """Nothing is cropped or padded: the left half of a wide image is the left half of the square."""
-    wide = np.concatenate([np.zeros((50, 100), np.uint8), np.full((50, 100), 255, np.uint8)], axis=1)
-    square = resize_gray(wide, 10)
-    assert (square[:, :4] == 0).all()
-    assert (square[:, 6:] == 255).all()
-
-
-def test_an_image_of_the_right_size_is_not_resampled() -> None:
-    """Images that are square and of the size asked for keep their pixels."""
-    square = RAMP[:12, :12]
-    np.testing.assert_array_equal(resize_gray(square, 12), square)
 
 
 def test_reading_many_keeps_their_order(tmp_path: Path) -> None:
