@@ -163,7 +163,7 @@ class PythonFunction:
         """Classifies encoded images.
 
         Args:
-            model_input: a frame with a column `image`, or a list, of JPEG or PNG files as bytes or base64 text.
+            model_input: a frame with a column `image`, or a list, of JPEG, PNG or DICOM files as bytes or base64 text.
             params: not used; MLflow passes it.
 
         Returns:
@@ -204,7 +204,7 @@ def encoded_bytes(image: object) -> bytes:
         try:
             image = base64.b64decode(image, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ImageError("image: expected a JPEG or PNG file as base64, got other text.") from error
+            raise ImageError("image: expected a JPEG, PNG or DICOM file as base64, got other text.") from error
     if not isinstance(image, (bytes, bytearray)):
         raise ImageError(f"image: expected bytes or base64 text, got {type(image).__name__}.")
     if len(image) > MAX_ENCODED_BYTES:

@@ -20,9 +20,9 @@ from pneumo_core.errors import ModelError
 from tuning.store import Store
 from tuning.tracking import prepared_uri, translated
 
-_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
+_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "pydicom")
 _OPENCV = "opencv-python-headless"
-_CODE_FILES = ("classifier.py", "images.py", "preprocessing.py", "errors.py")
+_CODE_FILES = ("classifier.py", "images.py", "preprocessing.py", "dicom.py", "errors.py")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
