@@ -10,10 +10,14 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from .errors import ImageError  # relative: see `classifier`
 from .preprocessing import Gray
@@ -31,6 +35,12 @@ _MODALITIES = ("CR", "DX", "RG", "RF", "OT", "")
 _LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO")
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_FRAME_DECODERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
+    "1.2.840.10008.1.2.4.50": JpegImageFile,  # baseline
+    "1.2.840.10008.1.2.4.51": JpegImageFile,  # extended, of which 8 bits can be decoded
+    "1.2.840.10008.1.2.4.90": Jpeg2KImageFile,  # lossless
+    "1.2.840.10008.1.2.4.91": Jpeg2KImageFile,
+}
 _TAGS = [
     "Modality", "ViewPosition", "ViewCodeSequence", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
@@ -75,6 +85,7 @@ class Radiograph:
 
         try:
             _silence()
+            _check_frame(self._dataset, (self.width_px, self.height_px))
             stored = pixel_array(self._dataset, raw=True)
             if stored.shape != (self.height_px, self.width_px) or stored.dtype.itemsize > 2:
                 raise ValueError("pixels do not fit the header")
@@ -83,7 +94,7 @@ class Radiograph:
         except MemoryError:
             raise
         except Exception as error:  # pydicom's decoders raise every kind there is, down to RuntimeError and KeyError
-            got = f"pixels that cannot be decoded ({type(error).__name__}; {_syntax(self._dataset).name})"
+            got = f"pixels that cannot be decoded ({type(error).__name__}; {_shown(_syntax(self._dataset).name)})"
             raise ImageError.refusing(self._name, "a whole DICOM image", got, _DAMAGED) from error
 
 
@@ -178,10 +189,24 @@ def _check_pixels(dataset: Dataset, name: str) -> None:
         raise _compressed(name, syntax.name)
 
 
+def _check_frame(dataset: Dataset, size: tuple[int, int]) -> None:
+    """Refuses a compressed frame that would become larger than the header says, before it is decompressed."""
+    from pydicom.encaps import get_frame
+
+    if not _syntax(dataset).is_encapsulated:
+        return
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if decoder := _FRAME_DECODERS.get(_syntax(dataset)):
+        if (stated := decoder(io.BytesIO(frame)).size) != size:
+            raise ValueError(f"a frame of {stated}")
+    elif len(frame) > 2 * size[0] * size[1] * _whole(dataset, "BitsAllocated") // 8 + 1024:
+        raise ValueError("run lengths that take more room than what they stand for")
+
+
 def _compressed(name: str, syntax: str) -> ImageError:
     expected = "pixels that are uncompressed, RLE, JPEG baseline or JPEG 2000"
     do = "Decompress the file, for example with gdcmconv --raw or dcmdjpeg"
-    return ImageError.refusing(name, expected, f"the transfer syntax {syntax[:64]}", do)
+    return ImageError.refusing(name, expected, f"the transfer syntax {_shown(syntax)}", do)
 
 
 def _lateral_view(dataset: Dataset) -> str:
@@ -189,7 +214,7 @@ def _lateral_view(dataset: Dataset) -> str:
     if (view := _word(dataset, "ViewPosition")) in _LATERAL:
         return view
     for item in dataset.get("ViewCodeSequence") or ():
-        meaning = str(item.get("CodeMeaning", ""))[:64]
+        meaning = _shown(item.get("CodeMeaning", ""))
         if re.search(r"\b(lateral|oblique)\b", meaning, re.IGNORECASE) and "decubitus" not in meaning.lower():
             return meaning
     return ""
@@ -309,4 +334,9 @@ def _number(dataset: Dataset, keyword: str, default: Any = None) -> Any:
 
 
 def _word(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip().upper()[:32]
+    return _shown(dataset.get(keyword) or "").strip().upper()
+
+
+def _shown(text: object) -> str:
+    """A text from the file as it may go to a terminal: short, and without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:64])

@@ -259,6 +259,14 @@ def _deep(levels: int) -> bytes:
     return start[: start.index(b"\x28\0\x02\0")] + opened * levels
 
 
+def _resized_jpeg(width: int, height: int) -> bytes:
+    """Returns a JPEG whose header states another size than its pixels have."""
+    data = bytearray(_compressed("JPEG", BYTES))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "multi-frame": (dicom_bytes(WORDS, NumberOfFrames=12, PixelData=WORDS.tobytes() * 12), "file (12 frames)"),
     "lying multi-frame": (dicom_bytes(WORDS, NumberOfFrames=2_000_000_000), "file (2000000000 frames)"),
@@ -272,6 +280,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "RGB with 3 samples a pixel",
     ),
     "palette": (dicom_bytes(BYTES, PhotometricInterpretation="PALETTE COLOR"), "PALETTE COLOR with 1 samples"),
+    "control characters": (
+        dicom_bytes(BYTES).replace(b"MONOCHROME2", b"MONO\n\x1b[2JXY"),
+        "MONO??[2JXY with 1 samples",
+    ),
     "no photometry": (dicom_bytes(BYTES, PhotometricInterpretation=LEAVE_OUT), "no photometric interpretation"),
     "no pixels": (dicom_bytes(BYTES, PixelData=LEAVE_OUT), "one without"),
     "60,000 px": (dicom_bytes(BYTES, Rows=60_000, Columns=60_000), "60000 × 60000 px"),
@@ -291,6 +303,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         dicom_bytes(BYTES, JPEGBaseline8Bit, _compressed("JPEG", np.tile(BYTES, (3, 3)))),
         "cannot be decoded",
     ),
+    "jpeg bomb": (
+        dicom_bytes(BYTES, JPEGBaseline8Bit, _resized_jpeg(19_000, 19_000)),
+        "cannot be decoded (ValueError; JPEG Baseline",
+    ),
+    "rle bomb": (dicom_bytes(BYTES, RLELossless, b"\x81\0" * 2_000), "cannot be decoded (ValueError; RLE"),
     "short table": (
         dicom_bytes(WORDS, VOILUTSequence=lookup_table(4096, 0, 16, np.zeros(7, "<u2"))),
         "cannot be decoded",
