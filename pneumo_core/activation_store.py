@@ -45,6 +45,7 @@ class ActivationKey:
     Attributes:
         images: digest over the images' contents, in the order of the rows.
         image_size: side of the square that images are resized to, in px.
+        preprocessing: of the images, by name and value.
         pixel_scaling: as in `TrialConfig`.
         backbone: name of the network.
         weights: digest of its weights.
@@ -60,6 +61,7 @@ class ActivationKey:
 
     images: str
     image_size: int
+    preprocessing: Mapping[str, str]
     pixel_scaling: str
     backbone: str
     weights: str

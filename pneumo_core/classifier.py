@@ -1,7 +1,7 @@
 """A trained classifier as people use it: an encoded image in; probability, label and recommendation out.
 
-This module, `images` and `errors` are copied into every registered model and run there without the rest of this
-package. So they import one another by relative names, and nothing else of ours.
+This module, `images`, `preprocessing`, `dicom` and `errors` are copied into every registered model and run there
+without the rest of this package. So they import one another by relative names, and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ImageError
-from .images import decode_gray, resize_gray
+from .images import PLAIN, decode_gray
+from .preprocessing import Preprocessing, preprocess
 
 SETTINGS_FILE = "classifier.json"
 """What a classifier is next to its Keras model, at the root of a registered model."""
@@ -46,11 +47,13 @@ class ClassifierSettings:
         image_size: side of the square that images are resized to, in px.
         class_names: of the negative and the positive class.
         threshold: images with at least this probability are called positive; None for none of its own.
+        preprocessing: what is done to an image before the model sees it.
     """
 
     image_size: int
     class_names: tuple[str, str]
     threshold: float | None
+    preprocessing: Preprocessing = PLAIN
 
     def save(self, folder: Path) -> None:
         """Writes the settings into a model's folder.
@@ -64,7 +67,8 @@ class ClassifierSettings:
     def load(cls, folder: Path) -> ClassifierSettings:
         """Reads the settings from a model's folder."""
         content = json.loads((folder / SETTINGS_FILE).read_text())
-        return cls(content["image_size"], tuple(content["class_names"]), content["threshold"])
+        preprocessing = Preprocessing(**content["preprocessing"])
+        return cls(content["image_size"], tuple(content["class_names"]), content["threshold"], preprocessing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Classifier:
         Raises:
             ImageError: if it cannot be decoded, or is refused.
         """
-        return resize_gray(decode_gray(encoded, name=name), self.settings.image_size)
+        return preprocess(decode_gray(encoded, name=name), self.settings.image_size, self.settings.preprocessing)
 
     def probabilities(self, pixels: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Returns the probabilities (N,) of the positive class for pixels (N, image_size, image_size, 1), float64."""
@@ -159,7 +163,7 @@ class PythonFunction:
         """Classifies encoded images.
 
         Args:
-            model_input: a frame with a column `image`, or a list, of JPEG or PNG files as bytes or base64 text.
+            model_input: a frame with a column `image`, or a list, of JPEG, PNG or DICOM files as bytes or base64 text.
             params: not used; MLflow passes it.
 
         Returns:
@@ -200,7 +204,7 @@ def encoded_bytes(image: object) -> bytes:
         try:
             image = base64.b64decode(image, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ImageError("image: expected a JPEG or PNG file as base64, got other text.") from error
+            raise ImageError("image: expected a JPEG, PNG or DICOM file as base64, got other text.") from error
     if not isinstance(image, (bytes, bytearray)):
         raise ImageError(f"image: expected bytes or base64 text, got {type(image).__name__}.")
     if len(image) > MAX_ENCODED_BYTES:

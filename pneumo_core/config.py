@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pneumo_core.errors import ConfigError
+from pneumo_core.preprocessing import CONTRASTS, DENOISINGS, RESIZINGS, Preprocessing
 
 Check = Callable[[object], str | None]
 """Returns None for a legal value, else what was expected, for example `"a number from 0 up to 1 (1 excluded)"`."""
@@ -67,6 +68,9 @@ class TrialConfig:
             `.keras` file.
         weights_seed: seed of `weights: random`; kept apart from `seed`, so that trials share one frozen backbone.
         image_size: side of the square that images are resized to, in px.
+        resize: to that square: `squash` (distorts), `pad` (black bars) or `crop` (the square in the middle).
+        denoise: of the resized image: `none`, or `gaussian` (3 × 3 px).
+        contrast: of the resized image: `none`, or `clahe` (8 × 8 tiles, clip limit 2; after denoising).
         pixel_scaling: `caffe` (0 to 255, ImageNet channel means subtracted; what VGG16's ImageNet weights were trained
             with) or `unit` (0 to 1; what the notebook feeds).
         augmentation: of training images: `none`; `mild` (rotation 10°, shifts and zoom 0.1); `notebook` (rotation 20°,
@@ -108,6 +112,9 @@ class TrialConfig:
     weights: str = _setting("imagenet", _text)
     weights_seed: int = _setting(0, _whole(0))
     image_size: int = _setting(224, _whole(32, 1024))
+    resize: str = _setting("squash", _one_of(*RESIZINGS))
+    denoise: str = _setting("none", _one_of(*DENOISINGS))
+    contrast: str = _setting("none", _one_of(*CONTRASTS))
     pixel_scaling: str = _setting("caffe", _one_of("caffe", "unit"))
     augmentation: str = _setting("none", _one_of("none", "mild", "notebook"))
     augmentation_variants: int = _setting(0, _whole(0, 100))
@@ -153,6 +160,11 @@ class TrialConfig:
         if problems:
             raise ConfigError("\n".join(problems))
         return cls(**{name: _normalized(name, value) for name, value in values.items()})
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image before a network sees it."""
+        return Preprocessing(contrast=self.contrast, denoise=self.denoise, resize=self.resize)
 
     @property
     def epochs_to_run(self) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from pneumo_core.errors import DatasetError, ImageError
-from pneumo_core.images import IMAGE_ENDINGS, read_bytes, verify_image
+from pneumo_core.images import IMAGE_ENDINGS, SMALL_SIDE_PX, read_bytes, verify_image
 from pneumo_core.layout import FoundImage, few, find_root, list_images, readable
 
 COLUMNS = {
@@ -55,7 +55,7 @@ class Dataset:
             `subtype` (`bacteria` or `virus` where the name of a positive image says so, else its class name in lower
             case, so `normal` for NORMAL), `group` (the patient, as far as known; no group may be divided between
             training and scoring), `split` (`train`, `val` or `test`), `content_hash` (SHA-256 of the file, hex),
-            `width_px`, `height_px`, `mode` (as stored in the file, by Pillow's names), `bytes` (size of the file).
+            `width_px`, `height_px`, `mode` (as `ImageHeader` has it), `bytes` (size of the file).
         skipped: files left out because they cannot be used as images, each with its reason.
         notes: sentences that the user should read: what was ignored or assumed.
         digest: SHA-256 (hex) over the (path, content hash, label) of all images. The place of the root and the order
@@ -110,7 +110,7 @@ def index_dataset(
             f"--patient-pattern {patient_pattern}: expected to find patients in paths such as {manifest['path'][0]}, "
             "found none. Name the part that is the patient, for example '(?P<patient>[^/_]+)_'."
         )
-    notes += _patient_notes(manifest, unnamed)
+    notes += [*_size_notes(manifest), *_patient_notes(manifest, unnamed)]
     return Dataset(root, class_names, manifest, tuple(skipped), tuple(notes), _digest(manifest))
 
 
@@ -220,6 +220,13 @@ def _digest(manifest: pd.DataFrame) -> str:
     rows = zip(manifest["path"], manifest["content_hash"], manifest["label"], strict=True)
     lines = "".join(f"{path}\0{content}\0{label}\n" for path, content, label in rows)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _size_notes(manifest: pd.DataFrame) -> Iterator[str]:
+    small = manifest["path"][manifest[["width_px", "height_px"]].min(axis=1) < SMALL_SIDE_PX].tolist()
+    if small:
+        what = f"{len(small)} images are" if len(small) > 1 else "1 image is"
+        yield f"{what} smaller than {SMALL_SIDE_PX} px a side, the first: {small[0]}. Use originals, not thumbnails."
 
 
 def _patient_notes(manifest: pd.DataFrame, unnamed: int) -> Iterator[str]:

@@ -31,6 +31,11 @@ class ImageError(PneumoError, ValueError):
 
     exit_code = 2
 
+    @classmethod
+    def refusing(cls, name: str, expected: str, got: str, do: str) -> ImageError:
+        """Returns the error that says of a file what was expected, what came and what to do."""
+        return cls(f"{name}: expected {expected}, got {got}. {do}.")
+
 
 class DownloadError(PneumoError, ConnectionError):
     """Something that lives on a server (a data set, pretrained weights) is out of reach."""

@@ -1,4 +1,4 @@
-"""From the bytes of a JPEG or PNG to square 8-bit gray pixels: one path for training and for prediction.
+"""From the bytes of a JPEG, PNG or DICOM file to square 8-bit gray pixels: one path for training and for prediction.
 
 What counts as an image, and what is refused, is decided here and nowhere else.
 """
@@ -21,18 +21,22 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from .errors import ImageError  # relative: see `classifier`
+from .dicom import DICOM_ENDINGS, is_dicom, open_dicom  # relative: see `classifier`
+from .errors import ImageError
+from .preprocessing import Gray, Preprocessing, preprocess
 
-Gray = npt.NDArray[np.uint8]
-"""8-bit gray pixels, 0 (black) to 255 (white), of shape (height, width)."""
-
-IMAGE_ENDINGS = (".jpeg", ".jpg", ".png")
+IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", *DICOM_ENDINGS)
 """Endings of the files that are images, in lower case."""
 
 PIXELS_VERSION = "1"
-"""To be counted up with every change, here or in `augmentation`, that gives an image other pixels, for the caches."""
+"""For the caches: to be counted up with every change that gives an image other pixels, be it here or in `dicom`,
+`preprocessing` or `augmentation`."""
+
+PLAIN = Preprocessing()
+"""Squash, and nothing else."""
 
 MIN_SIDE_PX = 8
+SMALL_SIDE_PX = 64
 MAX_SIDE_PX = 20_000
 MAX_PIXELS = 64_000_000
 
@@ -67,12 +71,36 @@ class ImageHeader:
     Attributes:
         width_px: as stored, before a turn that EXIF asks for.
         height_px: as stored.
-        mode: Pillow's name for the pixel format: `1`, `L`, `LA`, `P`, `RGB`, `RGBA` or `I;16`.
+        mode: Pillow's name for the pixel format: `1`, `L`, `LA`, `P`, `RGB`, `RGBA` or `I;16`; or `DICOM MONOCHROME1`,
+            `DICOM MONOCHROME2`.
     """
 
     width_px: int
     height_px: int
     mode: str
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it has a side under `SMALL_SIDE_PX`: legal, but hardly a radiograph."""
+        return min(self.width_px, self.height_px) < SMALL_SIDE_PX
+
+
+def read_header(data: bytes, *, name: str) -> ImageHeader:
+    """Returns what an image says of itself, without decoding it.
+
+    Args:
+        data: the contents of the file.
+        name: of the file, for messages.
+
+    Raises:
+        ImageError: as `decode_gray`, but not for damage behind the header.
+    """
+    if is_dicom(data):
+        radiograph = open_dicom(data, name=name)
+        _check_size(radiograph.width_px, radiograph.height_px, name)
+        return ImageHeader(radiograph.width_px, radiograph.height_px, radiograph.mode)
+    with _open(data, name) as image:
+        return ImageHeader(image.width, image.height, image.mode)
 
 
 def verify_image(data: bytes, *, name: str) -> ImageHeader:
@@ -90,6 +118,10 @@ def verify_image(data: bytes, *, name: str) -> ImageHeader:
     Raises:
         ImageError: as `decode_gray`.
     """
+    if is_dicom(data):
+        header = read_header(data, name=name)
+        decode_gray(data, name=name)
+        return header
     with _open(data, name) as image:
         header = ImageHeader(image.width, image.height, image.mode)
         image.draft("L", (1, 1))
@@ -98,11 +130,12 @@ def verify_image(data: bytes, *, name: str) -> ImageHeader:
 
 
 def decode_gray(data: bytes, *, name: str) -> Gray:
-    """Decodes a JPEG or PNG to 8-bit gray at its full size.
+    """Decodes a JPEG, PNG or DICOM file to 8-bit gray at its full size; what it is, its contents say, not its name.
 
     Colours become ITU-R 601 luma, transparent pixels are laid over black, 16-bit gray is divided by 257 (so that 65535
     becomes 255). The image is turned upright where EXIF says that it was stored turned, because that is how every
-    viewer shows it to the people who label and read it. Colour profiles and gamma are ignored.
+    viewer shows it to the people who label and read it. Colour profiles and gamma are ignored. For DICOM see
+    `Radiograph.gray`.
 
     Args:
         data: the contents of the file.
@@ -112,28 +145,17 @@ def decode_gray(data: bytes, *, name: str) -> Gray:
         Pixels of shape (height, width), dtype uint8, 0 to 255.
 
     Raises:
-        ImageError: if it is not a JPEG or PNG, is damaged or cut off, is a CMYK image, has a side under 8 px or over
-            20,000 px, or more than 64 megapixels. Sizes are checked before anything is decoded.
+        ImageError: if it is not a JPEG, PNG or DICOM file, is damaged or cut off, is a CMYK or animated image, has a
+            side under 8 px or over 20,000 px, or more than 64 megapixels, or as `open_dicom`. Sizes are checked before
+            anything is decoded.
     """
+    if is_dicom(data):
+        radiograph = open_dicom(data, name=name)
+        _check_size(radiograph.width_px, radiograph.height_px, name)
+        return radiograph.gray()
     with _open(data, name) as image:
         image.load()
         return _to_gray(_upright(image))
-
-
-def resize_gray(gray: Gray, size_px: int) -> Gray:
-    """Squashes an image to a square: the aspect ratio is given up, nothing is cropped or padded.
-
-    The filter is Pillow's `BILINEAR`, a triangle that widens with the reduction and so averages over all pixels it
-    replaces (antialiasing); enlarging is plain bilinear interpolation.
-
-    Args:
-        gray: pixels of shape (height, width).
-        size_px: side of the square, in px.
-
-    Returns:
-        Pixels of shape (size_px, size_px), dtype uint8, 0 to 255.
-    """
-    return np.asarray(Image.fromarray(gray).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
 def read_bytes(path: Path, *, name: str | None = None) -> bytes:
@@ -149,21 +171,22 @@ def read_bytes(path: Path, *, name: str | None = None) -> bytes:
     name = name or str(path)
     try:
         if path.is_dir():
-            raise _refusal(name, "an image file", "a folder", "Name a file")
+            raise ImageError.refusing(name, "an image file", "a folder", "Name a file")
         if path.exists() and not path.is_file():
-            raise _refusal(name, "an image file", "a device or pipe", "Name a regular file")
+            raise ImageError.refusing(name, "an image file", "a device or pipe", "Name a regular file")
         return path.read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise _refusal(name, "a readable file", reason, "Check the path and its permissions") from error
+        raise ImageError.refusing(name, "a readable file", reason, "Check the path and its permissions") from error
 
 
-def read_gray(path: Path, size_px: int) -> Gray:
-    """Reads one image file as `decode_gray` and `resize_gray` do.
+def read_gray(path: Path, size_px: int, preprocessing: Preprocessing = PLAIN) -> Gray:
+    """Reads one image file as `decode_gray` and `preprocess` do.
 
     Args:
-        path: a JPEG or PNG file.
+        path: a JPEG, PNG or DICOM file.
         size_px: side of the square, in px.
+        preprocessing: what to do on the way; by default squash.
 
     Returns:
         Pixels of shape (size_px, size_px), dtype uint8, 0 to 255.
@@ -171,16 +194,19 @@ def read_gray(path: Path, size_px: int) -> Gray:
     Raises:
         ImageError: if the file cannot be read, or as `decode_gray`.
     """
-    return resize_gray(decode_gray(read_bytes(path), name=str(path)), size_px)
+    return preprocess(decode_gray(read_bytes(path), name=str(path)), size_px, preprocessing)
 
 
-def read_images(root: Path, paths: Sequence[str], size_px: int) -> npt.NDArray[np.uint8]:
+def read_images(
+    root: Path, paths: Sequence[str], size_px: int, preprocessing: Preprocessing = PLAIN
+) -> npt.NDArray[np.uint8]:
     """Reads many images, on all processors.
 
     Args:
         root: the folder that paths are relative to.
         paths: of the images.
         size_px: side of the square that each is resized to, in px.
+        preprocessing: what to do on the way; by default squash.
 
     Returns:
         Pixels of shape (len(paths), size_px, size_px, 1), dtype uint8, 0 to 255, in the order of `paths`.
@@ -190,7 +216,7 @@ def read_images(root: Path, paths: Sequence[str], size_px: int) -> npt.NDArray[n
     """
     pixels = np.empty((len(paths), size_px, size_px, 1), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        squares = pool.map(lambda path: read_gray(root / path, size_px), paths)
+        squares = pool.map(lambda path: read_gray(root / path, size_px, preprocessing), paths)
         for index, square in enumerate(squares):
             pixels[index, :, :, 0] = square
     return pixels
@@ -207,7 +233,9 @@ def _open(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
         raise
     except _DAMAGE as error:
         do = "The file is damaged or cut off; replace it"
-        raise _refusal(name, "a whole JPEG or PNG image", f"one that cannot be decoded ({error})", do) from error
+        raise ImageError.refusing(
+            name, "a whole JPEG or PNG image", f"one that cannot be decoded ({error})", do
+        ) from error
 
 
 def _decoder(data: bytes, name: str) -> type[ImageFile.ImageFile]:
@@ -218,20 +246,26 @@ def _decoder(data: bytes, name: str) -> type[ImageFile.ImageFile]:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImageFile
     got = f"a file that begins with {data[:12]!r}" if data else "an empty file"
-    raise _refusal(name, "a JPEG or PNG image", got, "Replace the file, whatever its ending says")
+    raise ImageError.refusing(name, "a JPEG, PNG or DICOM image", got, "Replace the file, whatever its ending says")
 
 
 def _check_header(image: ImageFile.ImageFile, name: str) -> None:
-    width, height = image.size
+    _check_size(*image.size, name)
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        do = "Save the frame that is meant as a file of its own"
+        raise ImageError.refusing(name, "a single image", f"an animation of {frames} frames", do)
+    if image.mode not in _MODES:
+        expected = "gray, RGB or palette pixels, with or without transparency"
+        raise ImageError.refusing(name, expected, f"{image.mode} pixels", "Save the image as 8-bit gray")
+
+
+def _check_size(width: int, height: int, name: str) -> None:
     size = f"{width} × {height} px"
     if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
         expected = f"at most {MAX_SIDE_PX:,} px a side and {MAX_PIXELS // 1_000_000} megapixels"
-        raise _refusal(name, expected, size, "Scale the image down")
+        raise ImageError.refusing(name, expected, size, "Scale the image down")
     if min(width, height) < MIN_SIDE_PX:
-        raise _refusal(name, f"at least {MIN_SIDE_PX} px a side", size, "Use the image at its original size")
-    if image.mode not in _MODES:
-        expected = "gray, RGB or palette pixels, with or without transparency"
-        raise _refusal(name, expected, f"{image.mode} pixels", "Save the image as 8-bit gray")
+        raise ImageError.refusing(name, f"at least {MIN_SIDE_PX} px a side", size, "Use the image at its original size")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -249,7 +283,3 @@ def _to_gray(image: Image.Image) -> Gray:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
     return np.asarray(image.convert("L"))
-
-
-def _refusal(name: str, expected: str, got: str, do: str) -> ImageError:
-    return ImageError(f"{name}: expected {expected}, got {got}. {do}.")

@@ -17,7 +17,9 @@ _PACKAGES = (
     "scipy",
     "numpy",
     "pandas",
+    "opencv-python-headless",
     "pillow",
+    "pydicom",
 )
 
 

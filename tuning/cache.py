@@ -27,11 +27,22 @@ def cache_rows(folder: Path) -> list[dict[str, Any]]:
 def cache_table(rows: list[dict[str, Any]]) -> Table:
     """Returns the entries for a terminal."""
     table = Table()
-    for heading in ("entry", "MB", "last used (UTC)", "px", "blocks", "pooled", "scaling", "precision"):
+    for heading in (
+        "entry",
+        "MB",
+        "last used (UTC)",
+        "px",
+        "blocks",
+        "pooled",
+        "scaling",
+        "precision",
+        "preprocessing",
+    ):
         table.add_column(heading, justify="right" if heading in ("MB", "px", "blocks") else "left")
     for row in rows:
         about = row["about"] or {"image_size": "unfinished"}
         fields = ("image_size", "blocks", "pooled", "pixel_scaling", "precision")
-        cells = [str(about.get(field, "")) for field in fields]
+        steps = [step for step in about.get("preprocessing", {}).values() if step != "none"]
+        cells = [*(str(about.get(field, "")) for field in fields), ", ".join(steps)]
         table.add_row(row["entry"][:12], f"{row['bytes'] / 1e6:.1f}", row["last_used"][:19].replace("T", " "), *cells)
     return table

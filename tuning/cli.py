@@ -383,7 +383,7 @@ def promote(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.")],
     model: Annotated[
         str | None, typer.Option(help="NAME@ALIAS, NAME/VERSION or NAME; the only model there is if left out.")
     ] = None,
@@ -411,7 +411,7 @@ def predict(
         console().print(said.table(triage=triage))
     if plot and said.images:
         save_figure(said.figure(triage=triage), plot)
-    for sentence in said.refused:
+    for sentence in [*said.warnings, *said.refused]:
         print(f"tune: {sentence}", file=sys.stderr)
     if said.refused:
         raise typer.Exit(2)

@@ -39,7 +39,18 @@ _TUNING = {
     "trial",
     "trial_data",
 }
-_LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
+_LIBRARIES = (
+    "keras",
+    "keras-tuner",
+    "numpy",
+    "opencv-python-headless",
+    "optuna",
+    "pillow",
+    "pydicom",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+)
 _COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
 

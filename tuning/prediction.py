@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pneumo_core.errors import StoreError
-from pneumo_core.images import read_bytes
+from pneumo_core.errors import ImageError, StoreError
+from pneumo_core.images import SMALL_SIDE_PX, read_bytes, read_header
 from pneumo_core.plots import plot_predictions
 from tuning.registry import ModelReference, Registry
 
@@ -41,12 +41,14 @@ class Predictions:
         class_names: of the negative and the positive class.
         images: in the order of the files.
         refused: a sentence for each file that could not be used.
+        warnings: sentences about files that were used, but should be looked at.
     """
 
     model: ModelReference
     class_names: tuple[str, str]
     images: list[ImagePrediction]
     refused: list[str]
+    warnings: list[str]
 
     def rows(self, *, triage: bool = False) -> list[dict[str, Any]]:
         """Returns the rows in the order of the files, or the most urgent (most probably positive) first."""
@@ -89,18 +91,20 @@ def predict_files(registry: Registry, reference: str | None, paths: Sequence[Pat
     Args:
         registry: that holds the model.
         reference: `NAME@ALIAS`, `NAME/VERSION` or `NAME`; None for the only model there is.
-        paths: of JPEG or PNG files.
+        paths: of JPEG, PNG or DICOM files.
 
     Raises:
         ModelError: if there is no such model, or its files are gone.
     """
     model = registry.find(reference)
     classifier = registry.python_function(model).get_raw_model()
-    usable, pixels, refused = [], [], []
+    usable, pixels, refused, warnings = [], [], [], []
     for path in paths:
         try:
-            pixels.append(classifier.pixels(read_bytes(path), str(path)))
+            data = read_bytes(path)
+            pixels.append(classifier.pixels(data, str(path)))
             usable.append(path)
+            warnings += _warnings(data, path)
         except ValueError as error:  # the model brings classes of its own for its errors; all are ValueErrors
             refused.append(str(error))
     probabilities = classifier.probabilities(np.array(pixels)[..., None]) if pixels else []
@@ -109,7 +113,20 @@ def predict_files(registry: Registry, reference: str | None, paths: Sequence[Pat
         for path, gray, probability in zip(usable, pixels, probabilities, strict=True)
     ]
     negative, positive = classifier.settings.class_names
-    return Predictions(model, (negative, positive), images, refused)
+    return Predictions(model, (negative, positive), images, refused, warnings)
+
+
+def _warnings(data: bytes, path: Path) -> list[str]:
+    try:
+        header = read_header(data, name=str(path))
+    except ImageError:
+        return []  # a model of another version of this program takes what this one does not
+    if not header.is_small:
+        return []
+    size = f"{header.width_px} × {header.height_px} px"
+    return [
+        f"{path}: expected a radiograph of at least {SMALL_SIDE_PX} px a side, got {size}; it was used all the same."
+    ]
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -155,7 +155,7 @@ def _assemble(record: StudyRecord, trial: TrialRecord, folder: Path, scratch: Pa
         )
     arrays = read_weights(fetch_run_file(record, trial, WEIGHTS_FILE, scratch))
     negative, positive = record.started.class_names
-    settings = ClassifierSettings(config.image_size, (negative, positive), DEFAULT_THRESHOLD)
+    settings = ClassifierSettings(config.image_size, (negative, positive), DEFAULT_THRESHOLD, config.preprocessing)
     write_model_folder(folder, build_classifier(config, weights, arrays), settings)
     return Classifier.load(folder)
 
@@ -176,7 +176,8 @@ def _rescore(record: StudyRecord, classifier: Classifier) -> pd.DataFrame:
             f"{started.data_root}: the images are no longer those of study {started.study}; bring them back, or run "
             "a new study on the new ones."
         )
-    pixels = read_images(dataset.root, split.validation["path"].tolist(), classifier.settings.image_size)
+    paths, settings = split.validation["path"].tolist(), classifier.settings
+    pixels = read_images(dataset.root, paths, settings.image_size, settings.preprocessing)
     return score_table(split.validation, classifier.probabilities(pixels))
 
 

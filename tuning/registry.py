@@ -20,8 +20,9 @@ from pneumo_core.errors import ModelError
 from tuning.store import Store
 from tuning.tracking import prepared_uri, translated
 
-_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
-_CODE_FILES = ("classifier.py", "images.py", "errors.py")
+_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "pydicom")
+_OPENCV = "opencv-python-headless"
+_CODE_FILES = ("classifier.py", "images.py", "preprocessing.py", "dicom.py", "errors.py")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
@@ -203,7 +204,8 @@ def write_model_folder(folder: Path, model: Any, settings: ClassifierSettings) -
     import mlflow
     from mlflow.models import Model
 
-    pins = [f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS]
+    required = [*_REQUIREMENTS, *([_OPENCV] if settings.preprocessing.needs_opencv else [])]
+    pins = [f"{name}=={importlib.metadata.version(name)}" for name in required]
     described = Model()
     signature = _keras_signature(settings.image_size)
     mlflow.keras.save_model(model, str(folder), mlflow_model=described, signature=signature, pip_requirements=pins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pneumo_core import plots
+from pneumo_core.config import TrialConfig
 from pneumo_core.errors import StoreError
 from pneumo_core.images import read_images
 from pneumo_core.splits import Split
@@ -10,13 +11,13 @@ from tuning.store import StudyFolder
 from tuning.trial_data import TrialData
 
 
-def write_study_files(data: TrialData, split: Split, size_px: int, folder: StudyFolder) -> None:
+def write_study_files(data: TrialData, split: Split, config: TrialConfig, folder: StudyFolder) -> None:
     """Writes the files to the study's staging folder.
 
     Args:
         data: images.
         split: who trains and who is scored.
-        size_px: that trials resize them to.
+        config: whose size and preprocessing the samples are shown in.
         folder: of the study.
 
     Raises:
@@ -28,7 +29,7 @@ def write_study_files(data: TrialData, split: Split, size_px: int, folder: Study
     place = folder.staging("study")
     training = data.pool.iloc[split.training(0)]
     chosen = training.iloc[plots.sample_rows(training)]
-    pixels = read_images(data.root, chosen["path"].tolist(), size_px)
+    pixels = read_images(data.root, chosen["path"].tolist(), config.image_size, config.preprocessing)
     samples = plots.plot_samples(pixels, chosen, data.class_names)
     try:
         place.mkdir(parents=True, exist_ok=True)

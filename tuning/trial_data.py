@@ -19,13 +19,14 @@ from pneumo_core.backbone import BackboneWeights, Cut, build_prefix, build_prefi
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import BankFeed, Feed, LiveFeed, StoredFeed
 from pneumo_core.images import PIXELS_VERSION, read_images
+from pneumo_core.preprocessing import Preprocessing
 from pneumo_core.program import ProgramShelf, TrainingProgram
 from pneumo_core.runtime import device_in_use, threads_in_use
 from pneumo_core.seeds import generator
 from pneumo_core.splits import Split, divide
 from pneumo_core.training import Examples
 
-_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+_LIBRARIES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow", "pydicom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Pass:
         """Equal for configurations that can share a pass."""
         config = self.config
         shared = (config.backbone, config.weights, config.weights_seed, config.image_size, config.pixel_scaling)
-        return (*shared, config.activation_precision, self.augmentation)
+        return (*shared, config.preprocessing, config.activation_precision, self.augmentation)
 
     @property
     def augmentation(self) -> str:
@@ -95,7 +96,7 @@ class TrialData:
         self._paths = pool["path"].tolist()
         self._digest = hashlib.sha256("\n".join(pool["content_hash"]).encode()).hexdigest()
         self._splits: dict[int, Split] = {}
-        self._pixels: dict[int, np.ndarray] = {}
+        self._pixels: dict[tuple[int, Preprocessing], np.ndarray] = {}
         self._live_prefixes: dict[tuple[object, ...], Callable[[Any], Any]] = {}
         self._weights: dict[tuple[str, int], BackboneWeights] = {}
         self._moments: dict[tuple[object, ...], tuple[np.ndarray, np.ndarray]] = {}
@@ -156,6 +157,7 @@ class TrialData:
         key = ActivationKey(
             images=self._digest,
             image_size=config.image_size,
+            preprocessing=dataclasses.asdict(config.preprocessing),
             pixel_scaling=config.pixel_scaling,
             backbone=config.backbone,
             weights=self.backbone_weights(config).digest,
@@ -203,7 +205,7 @@ class TrialData:
         """Returns the inputs that a configuration trains on, of some rows of the pool."""
         if config.augments_live:
             distortion, shape = DISTORTIONS[config.augmentation], Cut.of(config).shape(config.image_size)
-            pixels = self._all_pixels(config.image_size)
+            pixels = self._all_pixels(config)
             return LiveFeed(pixels, rows, distortion, self._live_prefix(config), shape, config.seed)
         if config.augmentation != "none":
             return BankFeed([entry.take(rows) for entry in self._bank(config)], config.seed)
@@ -246,7 +248,7 @@ class TrialData:
 
         def parts(start: int, stop: int) -> list[np.ndarray]:
             self.before_part()
-            pixels = read_images(self.root, self._paths[start:stop], config.image_size)
+            pixels = read_images(self.root, self._paths[start:stop], config.image_size, config.preprocessing)
             return apply_in_batches(forward, self._distorted(pixels, wanted, start, stop))
 
         return parts
@@ -266,10 +268,11 @@ class TrialData:
             self._live_prefixes[key] = compiled(build_prefix(config, self.backbone_weights(config)))
         return self._live_prefixes[key]
 
-    def _all_pixels(self, size_px: int) -> np.ndarray:
-        if size_px not in self._pixels:
-            self._pixels[size_px] = read_images(self.root, self._paths, size_px)
-        return self._pixels[size_px]
+    def _all_pixels(self, config: TrialConfig) -> np.ndarray:
+        seen = (config.image_size, config.preprocessing)
+        if seen not in self._pixels:
+            self._pixels[seen] = read_images(self.root, self._paths, *seen)
+        return self._pixels[seen]
 
 
 def _variants(config: TrialConfig) -> set[int | None]:

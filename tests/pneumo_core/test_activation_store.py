@@ -23,8 +23,8 @@ from pneumo_core.errors import ActivationError, CacheFullError
 
 ROOT = Path(__file__).parents[2]
 KEY = ActivationKey(
-    images="i", image_size=32, pixel_scaling="unit", backbone="vgg16", weights="w", blocks=5, pooled=True,
-    precision="float32", versions={"keras": "3"}, device="cpu", threads=1,
+    images="i", image_size=32, preprocessing={"contrast": "none"}, pixel_scaling="unit", backbone="vgg16",
+    weights="w", blocks=5, pooled=True, precision="float32", versions={"keras": "3"}, device="cpu", threads=1,
 )  # fmt: skip
 ROWS = np.random.default_rng(0).gamma(2, 3, (1300, 4, 5)).astype(np.float32)  # three parts of 512
 
@@ -58,7 +58,8 @@ def test_an_entry_is_computed_once_and_then_read(tmp_path: Path) -> None:
 
 
 CHANGES: dict[str, Any] = {
-    "images": "j", "image_size": 64, "pixel_scaling": "caffe", "backbone": "vgg19", "weights": "v", "blocks": 4,
+    "images": "j", "image_size": 64, "preprocessing": {"contrast": "clahe"}, "pixel_scaling": "caffe",
+    "backbone": "vgg19", "weights": "v", "blocks": 4,
     "pooled": False, "precision": "float16", "versions": {"keras": "4"}, "device": "gpu", "threads": 2,
     "augmentation": "mild/0/1", "distortion": "rotation 10",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pneumo_core.classifier import Classifier, ClassifierSettings, PythonFunction, confidence_band, encoded_bytes
 from pneumo_core.errors import ImageError
+from pneumo_core.preprocessing import Preprocessing
 
 
 def _brightness(pixels: np.ndarray) -> np.ndarray:
@@ -56,8 +57,11 @@ def test_without_a_threshold_the_edges_are_the_notebooks() -> None:
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:
-    """A threshold of none stays none."""
-    for settings in (ClassifierSettings(64, ("A", "B"), None), ClassifierSettings(224, ("A", "B"), 0.31)):
+    """A threshold of none stays none, and preprocessing stays what it was."""
+    for settings in (
+        ClassifierSettings(64, ("A", "B"), None),
+        ClassifierSettings(224, ("A", "B"), 0.31, Preprocessing("clahe", "none", "pad")),
+    ):
         settings.save(tmp_path)
         assert ClassifierSettings.load(tmp_path) == settings
 

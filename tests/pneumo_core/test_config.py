@@ -4,6 +4,7 @@ import pytest
 
 from pneumo_core.config import TrialConfig, value_problem
 from pneumo_core.errors import ConfigError
+from pneumo_core.preprocessing import CONTRASTS, DENOISINGS, RESIZINGS, Preprocessing
 
 
 def test_defaults_are_legal_and_round_trip() -> None:
@@ -35,6 +36,9 @@ def test_all_problems_are_reported_at_once() -> None:
         ("batch_normalization", 1),
         ("optimizer", "Adam"),
         ("weights", " "),
+        ("resize", "stretch"),
+        ("denoise", "median"),
+        ("contrast", True),
         ("label_smoothing", 0.5),
     ],
 )
@@ -62,3 +66,15 @@ def test_a_rung_cannot_outlast_the_schedule() -> None:
         TrialConfig(epochs=3, stop_after=4)
     assert TrialConfig(epochs=9, stop_after=3).epochs_to_run == 3
     assert TrialConfig(epochs=9).epochs_to_run == 9
+
+
+def test_preprocessing_follows_from_its_three_settings() -> None:
+    """Each setting ends up under its own name, counts in the digest, and defaults to changing nothing but the size."""
+    assert TrialConfig().preprocessing == Preprocessing()
+    digests = set()
+    for name, values in (("resize", RESIZINGS), ("denoise", DENOISINGS), ("contrast", CONTRASTS)):
+        for value in values:
+            config = TrialConfig.from_mapping({name: value})
+            assert getattr(config.preprocessing, name) == value
+            digests.add(config.digest())
+    assert len(digests) == 5

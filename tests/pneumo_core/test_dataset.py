@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_files import CONVERTED, REFUSED, WARNED, write_odd_files
 from PIL import Image
 
 from pneumo_core.dataset import COLUMNS, index_dataset, patient_of
@@ -33,7 +34,7 @@ KAGGLE = (
 def picture(seed: int) -> bytes:
     """Returns a small JPEG, another for every seed."""
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (10, 12), dtype=np.uint8)).save(buffer, "JPEG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (66, 80), dtype=np.uint8)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
@@ -64,7 +65,7 @@ def test_a_row_says_what_the_file_shows(tmp_path: Path) -> None:
     row = manifest.loc["train/PNEUMONIA/person1_virus_6.jpeg"]
     assert row[["label", "subtype", "group", "split"]].tolist() == [1, "virus", "virus-1", "train"]
     size = len(picture(5))
-    assert row[["width_px", "height_px", "mode", "bytes"]].tolist() == [12, 10, "L", size]
+    assert row[["width_px", "height_px", "mode", "bytes"]].tolist() == [80, 66, "L", size]
     normal = manifest.loc["val/NORMAL/NORMAL2-IM-1427-0001.jpeg"]
     assert normal[["label", "subtype", "group", "split"]].tolist() == [0, "normal", "NORMAL2-IM-1427", "val"]
 
@@ -361,7 +362,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     others = ("train/NORMAL/notes.txt", "train/COVID/a.png", "train/b.png", "validation/NORMAL/c.png", "train/empty/d")
     assert index_dataset(fill(tmp_path, (*KAGGLE, *others))).notes == (
         "Ignored beside train/, val/ and test/: validation.",
-        "Left out: files whose names do not end in .jpeg, .jpg, .png (1).",
+        "Left out: files whose names do not end in .jpeg, .jpg, .png, .dcm, .dicom (1).",
         "Left out: images directly in train/, in the folder of no class (1).",
         "Left out: images in train/COVID/, which is neither NORMAL nor PNEUMONIA (1).",
     )
@@ -387,3 +388,33 @@ def test_the_real_radiographs_are_as_documented(real_data: Path) -> None:
     assert manifest.groupby("group")["split"].nunique().max() == 1
     assert set(manifest["subtype"]) == {"normal", "bacteria", "virus"}
     assert (dataset.notes, dataset.skipped) == ((), ())
+
+
+def test_a_folder_with_odd_files_gets_the_documented_word_on_each(tmp_path: Path) -> None:
+    """Refused files are all named with their reasons, at once; skipped, they leave what can be converted."""
+    fill(tmp_path)
+    write_odd_files(tmp_path / "train" / "NORMAL")
+    with pytest.raises(DatasetError) as caught:
+        index_dataset(tmp_path)
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == len(REFUSED)
+    for name, (_, word) in REFUSED.items():
+        assert [line for line in lines if f"/{name}: expected" in line and word in line]
+    dataset = index_dataset(tmp_path, skip_unreadable=True)
+    assert len(dataset.skipped) == len(REFUSED)
+    modes = dataset.manifest.set_index("path")["mode"]
+    assert {name: modes[f"train/NORMAL/{name}"] for name in CONVERTED} == {
+        name: mode for name, (_, mode) in CONVERTED.items()
+    }
+    assert set(WARNED) <= {path.rpartition("/")[2] for path in modes.index}
+    assert "1 image is smaller than 64 px a side, the first: train/NORMAL/twenty.png" in dataset.notes[0]
+
+
+def test_small_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    """63 px is small, 64 px is not; small images are used all the same."""
+    fill(tmp_path)
+    for name, size in (("a.png", (63, 900)), ("b.png", (64, 64)), ("c.png", (900, 8))):
+        Image.new("L", size).save(tmp_path / "train" / "NORMAL" / name)
+    dataset = index_dataset(tmp_path)
+    assert "2 images are smaller than 64 px a side, the first: train/NORMAL/a.png." in dataset.notes[0]
+    assert len(dataset.manifest) == len(KAGGLE) + 3

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_files import png_of_size
 from PIL import Image
 
 from pneumo_core.errors import ImageError
-from pneumo_core.images import ImageHeader, decode_gray, read_gray, read_images, resize_gray, verify_image
+from pneumo_core.images import ImageHeader, decode_gray, read_gray, read_header, read_images, verify_image
 
 RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
 
@@ -24,16 +24,6 @@ def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: obje
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    """Returns a PNG that states a size and holds no pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:
@@ -135,6 +125,10 @@ REFUSED = {
     "truncated png": (encoded(RAMP)[:50], "cannot be decoded"),
     "header only": (b"\xff\xd8\xff\xe0", "cannot be decoded"),
     "no pixels": (png_of_size(16, 16), "cannot be decoded"),
+    "animation": (
+        encoded(RAMP, save_all=True, append_images=[Image.fromarray(RAMP[::-1])], duration=9),
+        "an animation of 2 frames",
+    ),
 }
 
 
@@ -187,29 +181,6 @@ def test_verifying_reports_the_header_as_stored(mode: str, kind: str) -> None:
     assert verify_image(data, name="a") == ImageHeader(100, 60, mode)
 
 
-def test_squashing_averages_over_what_it_replaces() -> None:
-    """A fine checkerboard shrinks to even gray (antialiasing) instead of stripes."""
-    board = (np.indices((200, 100)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    small = resize_gray(board, 20)
-    assert small.shape == (20, 20)
-    assert small.dtype == np.uint8
-    assert np.abs(small.astype(int) - 127).max() <= 6
-
-
-def test_squashing_keeps_the_whole_image() -> None:
-    """Nothing is cropped or padded: the left half of a wide image is the left half of the square."""
-    wide = np.concatenate([np.zeros((50, 100), np.uint8), np.full((50, 100), 255, np.uint8)], axis=1)
-    square = resize_gray(wide, 10)
-    assert (square[:, :4] == 0).all()
-    assert (square[:, 6:] == 255).all()
-
-
-def test_an_image_of_the_right_size_is_not_resampled() -> None:
-    """Images that are square and of the size asked for keep their pixels."""
-    square = RAMP[:12, :12]
-    np.testing.assert_array_equal(resize_gray(square, 12), square)
-
-
 def test_reading_many_keeps_their_order(tmp_path: Path) -> None:
     """Threads may finish in any order; pixels lie in the order of the paths, repeats included."""
     for number in range(40):
@@ -254,3 +225,12 @@ def test_original_radiographs_of_all_sizes_are_read(real_data: Path) -> None:
     assert {verify_image((root / path).read_bytes(), name=path).mode for path in paths} == {"L", "RGB"}
     pixels = read_images(root, paths, 64)
     assert pixels.std(axis=(1, 2, 3)).min() > 10
+
+
+def test_the_header_is_read_without_decoding() -> None:
+    """Size and mode of a file whose pixels are cut off are known; only a side under 64 px is small."""
+    assert read_header(png_of_size(64, 900), name="a") == ImageHeader(64, 900, "L")
+    smallness = {side: read_header(png_of_size(side, 900), name="a").is_small for side in (8, 63, 64)}
+    assert smallness == {8: True, 63: True, 64: False}
+    with pytest.raises(ImageError, match="60000"):
+        read_header(png_of_size(60_000, 60_000), name="a")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from typer.testing import CliRunner
 
 from pneumo_core.errors import DatasetError, ModelError, PromotionError, StudyError, WeightsError
@@ -123,7 +124,15 @@ def test_the_version_says_where_it_comes_from(
     folder = Path(mlflow.artifacts.download_artifacts("models:/faces@challenger"))
     pins = (folder / "requirements.txt").read_text().split()
     assert all("==" in pin for pin in pins)
-    assert {pin.split("==")[0] for pin in pins} == {"mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow"}
+    assert {pin.split("==")[0] for pin in pins} == {
+        "mlflow",
+        "tensorflow",
+        "keras",
+        "numpy",
+        "pandas",
+        "pillow",
+        "pydicom",
+    }
     signature = mlflow.models.get_model_info("models:/faces@challenger").signature
     assert [field.name for field in signature.inputs] == ["image"]
     assert not list(folder.rglob("*.pkl"))
@@ -266,7 +275,7 @@ def test_predict_names_what_it_cannot_use_and_classifies_the_rest(
     study: tuple[Store, StudyRecord], promoted: dict[str, PromotionResult], phantoms: Path, tmp_path: Path
 ) -> None:
     """Corrupt, absurd and missing files: a line each on stderr, exit 2, the good ones still on stdout."""
-    good = sorted((phantoms / "test/NORMAL").iterdir())[0]
+    good = max((phantoms / "test/NORMAL").iterdir(), key=lambda path: path.stat().st_size)
     (tmp_path / "text.jpeg").write_text("hello")
     (tmp_path / "cut.jpeg").write_bytes(good.read_bytes()[:200])
     code, out, err = _predict(study[0], good, tmp_path / "text.jpeg", tmp_path / "cut.jpeg", tmp_path / "no", "--json")
@@ -274,6 +283,10 @@ def test_predict_names_what_it_cannot_use_and_classifies_the_rest(
     assert [row["image"] for row in json.loads(out)] == [str(good)]
     assert len(err.splitlines()) == 3
     assert all(name in err for name in ("text.jpeg", "cut.jpeg", "no"))
+    Image.new("L", (20, 20)).save(tmp_path / "small.png")
+    code, out, err = _predict(study[0], tmp_path / "small.png", "--json")
+    assert (code, len(json.loads(out)), len(err.splitlines())) == (0, 1, 1)
+    assert "small.png: expected a radiograph of at least 64 px a side, got 20 × 20 px" in err
     code, _, err = _predict(study[0], good, "--plot", tmp_path / "p.xyz")
     assert (code, "--plot" in err) == (2, True)
 

@@ -142,3 +142,18 @@ def test_other_weights_of_the_same_images_have_statistics_of_their_own(phantoms:
     execute_trial(config, data)
     assert data.activations(config).digest == data.activations(other).digest
     assert execute_trial(other, data).metrics == execute_trial(other, _data(phantoms, tmp_path)).metrics
+
+
+def test_each_preprocessing_has_activations_of_its_own(phantoms: Path, tmp_path: Path) -> None:
+    """Settings share no pass and no entry, live augmentation sees them too, and the default's entry says its name."""
+    data = _data(phantoms, tmp_path)
+    configs = [CONFIG, *(dataclasses.replace(CONFIG, **{name: value}) for name, value in (
+        ("resize", "pad"), ("resize", "crop"), ("denoise", "gaussian"), ("contrast", "clahe"),
+    ))]  # fmt: skip
+    data.expect(configs)
+    assert len({data.activations(config).digest for config in configs}) == len(configs)
+    assert len({module.Pass(config).identity for config in configs}) == len(configs)
+    abouts = [entry.about["preprocessing"] for entry in ActivationStore(tmp_path).entries()]
+    assert {"contrast": "none", "denoise": "none", "resize": "squash"} in abouts
+    live = [dataclasses.replace(config, augmentation="mild", epochs=1) for config in configs]
+    assert len({execute_trial(config, data).history[0]["loss"] for config in live}) == len(configs)
