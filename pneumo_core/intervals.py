@@ -233,7 +233,7 @@ def wilson(value: float, error: float, quantile: float, evidence: int) -> Interv
     spread = quantile**2 / size
     centre = (value + spread / 2) / (1 + spread)
     reach = np.sqrt(spread * (value * (1 - value) + spread / 4)) / (1 + spread)
-    return Interval(value, max(float(centre - reach), 0.0), min(float(centre + reach), 1.0))
+    return Interval(value, min(max(float(centre - reach), 0.0), value), max(min(float(centre + reach), 1.0), value))
 
 
 def on_log_scale(value: float, error: float, quantile: float) -> Interval:

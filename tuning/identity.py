@@ -13,7 +13,7 @@ import tuning
 from tuning.events import StudyStarted
 
 _CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"} | {
-    "evaluation_report", "fit_verdict", "intervals", "weighted_metrics",
+    "curves", "evaluation_report", "fit_verdict", "intervals", "weighted_metrics",
 }  # fmt: skip
 _TUNING = ("algorithms", "attempt", "hyperband", "oracles", "pruning", "spaces", "tpe", "trial", "trial_data")
 _LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
