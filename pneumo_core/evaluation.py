@@ -50,14 +50,19 @@ def compute_metrics(scores: pd.DataFrame, threshold: float = DEFAULT_THRESHOLD) 
     Returns:
         `METRIC_NAMES` → value. `ppv` (`npv`) is NaN where nothing was called positive (negative). `pr_auc` is average
         precision, `loss` binary cross-entropy in nats, `ece` as in `pneumo_core.calibration`. Where the table has
-        several folds, each value is the mean over the folds that define it, for each fold has a model of its own.
+        several folds, each value is the mean over the folds that define it, for each fold has a model of its own; only
+        `ece` is of all folds together, for a fold's images, spread over the bins, measure noise.
 
     Raises:
         PneumoError: if a probability is not a number in [0, 1], or a class is missing, be it in one fold.
     """
     table = read_scores(scores)
     of_folds = [_metrics(table, rows, threshold) for rows in table.fold_rows()]
-    return {name: _mean([metrics[name] for metrics in of_folds]) for name in METRIC_NAMES}
+    together = {"ece": expected_calibration_error(table.labels, table.probabilities)}
+    return {
+        name: together[name] if name in together else _mean([metrics[name] for metrics in of_folds])
+        for name in METRIC_NAMES
+    }
 
 
 def _metrics(table: Scores, rows: np.ndarray, threshold: float) -> dict[str, float]:
@@ -74,7 +79,6 @@ def _metrics(table: Scores, rows: np.ndarray, threshold: float) -> dict[str, flo
         "ppv": float(sk.precision_score(labels, called, pos_label=1, zero_division=np.nan)),
         "npv": float(sk.precision_score(labels, called, pos_label=0, zero_division=np.nan)),
         "brier": float(sk.brier_score_loss(labels, probabilities)),
-        "ece": expected_calibration_error(labels, probabilities),
         "loss": float(sk.log_loss(labels, probabilities, labels=[0, 1])),
     }
 

@@ -13,7 +13,7 @@ from pneumo_core.calibration import calibrated
 from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.seeds import generator
-from pneumo_core.weighted_metrics import WeightedMetrics, WeightedRanking, names_of
+from pneumo_core.weighted_metrics import WeightedMetrics, WeightedRanking, mean_of_defined, names_of
 
 DRAWS, LEVEL = 2000, 0.95
 _BLOCK = 100  # draws whose weights are held at once; part of the key of the random numbers
@@ -126,7 +126,7 @@ class Bootstrap:
 
     def intervals(self) -> dict[str, Interval]:
         """Returns the interval of each metric."""
-        values = _mean(list(self.by_table))
+        values = mean_of_defined(list(self.by_table))
         return {name: self._interval(name, float(values[column]), column) for column, name in enumerate(self.names)}
 
     def _interval(self, name: str, value: float, column: int) -> Interval:
@@ -146,8 +146,7 @@ class Bootstrap:
 def bootstrap_metrics(tables: Sequence[Scores], point: OperatingPoint, draws: int = DRAWS, seed: int = 0) -> Bootstrap:
     """Computes every metric, and what it comes to for other draws of the patients.
 
-    A metric of a table is the mean over its folds (of those that define it), for each fold has a model of its own; a
-    metric of several tables is the mean over these, and one draw of patients goes through all of them.
+    A metric of several tables is the mean over these, and one draw of patients goes through all of them.
 
     Args:
         tables: of the same images in the same order, one for each seed.
@@ -155,17 +154,19 @@ def bootstrap_metrics(tables: Sequence[Scores], point: OperatingPoint, draws: in
         draws: how often patients are drawn.
         seed: of the draws.
     """
-    folds = [[(rows, WeightedMetrics(table, rows, point)) for rows in table.fold_rows()] for table in tables]
+    metrics = [WeightedMetrics(table, point) for table in tables]
     patients = Patients.of(tables[0])
 
     def by_table(weights: np.ndarray) -> list[np.ndarray]:
         images = weights[:, patients.of_image]
-        return [_mean([of_fold(images[:, rows]) for rows, of_fold in table]) for table in folds]
+        return [of_table(images) for of_table in metrics]
 
     return Bootstrap(
         names=names_of(tables[0]),
         by_table=np.concatenate(by_table(np.ones((1, len(patients.classes))))),
-        draws=np.concatenate([_mean(by_table(weights)) for weights in patient_weights(patients, draws, seed)]),
+        draws=np.concatenate(
+            [mean_of_defined(by_table(weights)) for weights in patient_weights(patients, draws, seed)]
+        ),
         patients=patients,
         evidence=_evidence(tables[0], point, patients),
     )
@@ -204,7 +205,7 @@ def paired_auc_difference(
 
     def difference(weights: np.ndarray) -> np.ndarray:
         images = weights[:, patients.of_image]
-        aucs = [_mean([of_fold(images[:, rows])[0] for rows, of_fold in table]) for table in folds]
+        aucs = [mean_of_defined([of_fold(images[:, rows])[0] for rows, of_fold in table]) for table in folds]
         return np.asarray(signs @ np.stack(aucs))
 
     value = float(difference(np.ones((1, len(patients.classes))))[0])
@@ -270,7 +271,7 @@ def wilson(value: float, error: float, quantile: float, evidence: int) -> Interv
     spread = quantile**2 / size
     centre = (value + spread / 2) / (1 + spread)
     reach = np.sqrt(spread * (value * (1 - value) + spread / 4)) / (1 + spread)
-    return Interval(value, max(float(centre - reach), 0.0), min(float(centre + reach), 1.0))
+    return Interval(value, min(max(float(centre - reach), 0.0), value), max(min(float(centre + reach), 1.0), value))
 
 
 def on_log_scale(value: float, error: float, quantile: float) -> Interval:
@@ -301,13 +302,3 @@ def _evidence(scores: Scores, point: OperatingPoint, patients: Patients) -> np.n
         members[f"sensitivity_{name}"] = (scores.labels == 1) & (scores.subtypes == name)
     counts = {name: len(np.unique(scores.patients[rows])) for name, rows in members.items()}
     return np.array([counts.get(name, patients.smaller_class()) for name in names_of(scores)])
-
-
-def _mean(values: list[np.ndarray]) -> np.ndarray:
-    """Mean over those that are defined."""
-    if len(values) == 1:
-        return values[0]
-    stacked = np.stack(values)
-    defined = ~np.isnan(stacked)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0))

@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn import metrics as sk
-from sklearn.calibration import calibration_curve
 
-from pneumo_core.evaluation import confusion_counts
+from pneumo_core.calibration import calibrated
+from pneumo_core.curves import GRID, Band, precision_recall_band, reliability, roc_band
+from pneumo_core.evaluation import compute_metrics, confusion_counts
+from pneumo_core.operating_point import OperatingPoint
+from pneumo_core.scores import Scores, read_scores
 from pneumo_core.seeds import generator
 from pneumo_core.training import EpochMetrics
+from pneumo_core.weighted_metrics import WeightedMetrics, names_of
 
 # Okabe & Ito's colours can be told apart with any colour vision: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#7F7F7F"
@@ -81,27 +84,37 @@ def plot_history(history: Sequence[EpochMetrics], best_epoch: int) -> Figure:
     return figure
 
 
-def plot_roc(scores: pd.DataFrame) -> Figure:
-    """Draws the ROC curve of a score table."""
+def plot_roc(scores: pd.DataFrame, operating_point: OperatingPoint | None = None) -> Figure:
+    """Draws the ROC curve of a score table with its band, the mean curve and those of the folds if there are several.
+
+    Args:
+        scores: as for `pneumo_core.evaluation`.
+        operating_point: is marked on the curve.
+    """
     figure, axis = _square("Receiver operating characteristic")
-    false_alarms, sensitivity, _ = sk.roc_curve(scores["label"], scores["probability"])
-    auc = sk.roc_auc_score(scores["label"], scores["probability"])
-    axis.plot(false_alarms, sensitivity, color=BLUE, label=f"AUC {auc:.3f}")
+    table = read_scores(scores)
+    _draw_band(axis, roc_band(table), f"AUC {compute_metrics(scores)['roc_auc']:.3f}", start=(0.0, 0.0))
     axis.plot([0, 1], [0, 1], ":", color=GRAY, label="chance")
+    if operating_point:
+        at = _metrics_at(table, operating_point)
+        _mark(axis, 1 - at["specificity"], at["sensitivity"], operating_point)
     axis.set(xlabel="1 - specificity", ylabel="sensitivity")
-    axis.legend(loc="lower right")
+    axis.legend(loc="lower right", fontsize=8)
     return figure
 
 
-def plot_precision_recall(scores: pd.DataFrame) -> Figure:
-    """Draws the precision-recall curve of a score table."""
+def plot_precision_recall(scores: pd.DataFrame, operating_point: OperatingPoint | None = None) -> Figure:
+    """Draws the precision-recall curve of a score table, as `plot_roc` draws its."""
     figure, axis = _square("Precision and recall")
-    precision, recall, _ = sk.precision_recall_curve(scores["label"], scores["probability"])
-    area = sk.average_precision_score(scores["label"], scores["probability"])
-    axis.step(recall, precision, where="post", color=BLUE, label=f"average precision {area:.3f}")
-    axis.axhline(scores["label"].mean(), ls=":", color=GRAY, label="prevalence")
+    table = read_scores(scores)
+    area = compute_metrics(scores)["pr_auc"]
+    _draw_band(axis, precision_recall_band(table), f"average precision {area:.3f}")
+    axis.axhline(table.labels.mean(), ls=":", color=GRAY, label="prevalence")
+    if operating_point:
+        at = _metrics_at(table, operating_point)
+        _mark(axis, at["sensitivity"], at["ppv"], operating_point)
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)")
-    axis.legend(loc="lower left")
+    axis.legend(loc="lower left", fontsize=8)
     return figure
 
 
@@ -122,16 +135,32 @@ def plot_confusion(scores: pd.DataFrame, class_names: tuple[str, str], threshold
     return figure
 
 
-def plot_calibration(scores: pd.DataFrame, bins: int = 10) -> Figure:
-    """Draws observed against predicted frequency in equally filled bins, above the histogram of probabilities."""
+def plot_calibration(scores: pd.DataFrame, bins: int = 10, operating_point: OperatingPoint | None = None) -> Figure:
+    """Draws observed against predicted frequency in equally filled bins, above the histogram of probabilities.
+
+    Args:
+        scores: as for `pneumo_core.evaluation`; all folds together.
+        bins: how many, at most.
+        operating_point: its temperature is applied, with what it was without in gray, and its threshold drawn.
+    """
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     curve, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
-    observed, predicted = calibration_curve(scores["label"], scores["probability"], n_bins=bins, strategy="quantile")
+    table = read_scores(scores)
+    probabilities = calibrated(table.logits, operating_point.temperature) if operating_point else table.probabilities
     curve.plot([0, 1], [0, 1], ":", color=GRAY, label="perfect")
-    curve.plot(predicted, observed, "o-", ms=4, color=BLUE, label=f"{len(observed)} bins of equal size")
-    curve.set(ylabel="observed frequency", title="Calibration", xlim=(0, 1), ylim=(0, 1))
-    curve.legend(loc="upper left")
-    histogram.hist(scores["probability"], bins=20, range=(0, 1), color=BLUE)
+    if operating_point:
+        before = reliability(table, table.probabilities, bins)
+        label = f"before (temperature {operating_point.temperature:.2f})"
+        curve.plot(before.predicted, before.observed, "s--", ms=3, lw=1, color=GRAY, label=label)
+        for axis in (curve, histogram):
+            axis.axvline(operating_point.threshold, color=ORANGE, lw=1)
+    points = reliability(table, probabilities, bins)
+    reach = np.abs(np.stack([points.low, points.high]) - points.observed)
+    label = f"{len(points.observed)} bins of equal size, 95 % intervals"
+    curve.errorbar(points.predicted, points.observed, reach, fmt="o-", ms=4, capsize=2, color=BLUE, label=label)
+    curve.set(ylabel="observed frequency", title="Calibration", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    curve.legend(loc="lower right", fontsize=8)
+    histogram.hist(probabilities, bins=20, range=(0, 1), color=BLUE)
     histogram.set(xlabel="predicted probability", ylabel="images")
     return figure
 
@@ -167,3 +196,22 @@ def _square(title: str) -> tuple[Figure, Axes]:
     axis = figure.subplots()
     axis.set(title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     return figure, axis
+
+
+def _draw_band(axis: Axes, band: Band, label: str, start: tuple[float, float] | None = None) -> None:
+    axis.fill_between(GRID, band.low, band.high, color=BLUE, alpha=0.2, lw=0, label="95 % band over patients")
+    if len(band.of_folds) > 1:
+        axis.plot(GRID, band.of_folds.T, color=GRAY, lw=0.6)
+        axis.plot([], [], color=GRAY, lw=0.6, label=f"{len(band.of_folds)} folds")
+        label = f"mean of the folds, {label}"
+    x, y = (GRID, band.curve) if start is None else (np.append(start[0], GRID), np.append(start[1], band.curve))
+    axis.plot(x, y, color=BLUE, label=label)
+
+
+def _metrics_at(table: Scores, point: OperatingPoint) -> dict[str, float]:
+    values = WeightedMetrics(table, point)(np.ones((1, len(table.labels))))[0]
+    return dict(zip(names_of(table), values.tolist(), strict=True))
+
+
+def _mark(axis: Axes, x: float, y: float, point: OperatingPoint) -> None:
+    axis.plot(x, y, "o", color=ORANGE, ms=6, label=f"threshold {point.threshold:.3f}", zorder=3)

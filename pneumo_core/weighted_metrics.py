@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pneumo_core.calibration import ECE_BINS, bin_of, calibrated
@@ -53,22 +55,18 @@ class WeightedRanking:
 
 
 class WeightedMetrics:
-    """Every metric of a fold's rows, for any weights of them."""
+    """Every metric of a score table, for any weights of its images.
 
-    def __init__(self, scores: Scores, rows: np.ndarray, point: OperatingPoint) -> None:
-        labels = scores.labels[rows].astype(np.float64)
-        ready = calibrated(scores.logits[rows], point.temperature)
-        called = (ready >= point.threshold).astype(np.float64)
-        self._ranking = WeightedRanking(scores.labels[rows], scores.ranking[rows])
-        self._subtypes = scores.positive_subtypes()
-        counts = [labels, 1 - labels, labels * called, (1 - labels) * called]
-        for name in self._subtypes:
-            member = labels * (scores.subtypes[rows] == name)
-            counts += [member, member * called]
-        self._columns = np.column_stack(
-            [*counts, *_calibration_columns(labels, ready), *_calibration_columns(labels, scores.probabilities[rows])]
-        )
-        self._counts = len(counts)
+    Each is the mean over the table's folds (of those that define it), because each fold has a model of its own. The
+    calibration errors alone are of all folds together: a fold's share of the images, spread over the bins, measures
+    noise (`docs/evaluation.md`), and threshold and temperature are those of all folds together as well.
+    """
+
+    def __init__(self, scores: Scores, point: OperatingPoint) -> None:
+        ready = calibrated(scores.logits, point.temperature)
+        self._folds = [(rows, _FoldMetrics(scores, rows, ready, point.threshold)) for rows in scores.fold_rows()]
+        self._differences = [_bin_columns(scores.labels, values) for values in (ready, scores.probabilities)]
+        self._places = [names_of(scores).index(name) for name in ("ece", "uncalibrated_ece")]
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Computes the metrics for each set of weights.
@@ -79,12 +77,32 @@ class WeightedMetrics:
         Returns:
             (D, M) in the order of `names_of`; NaN where a metric is undefined.
         """
+        metrics = mean_of_defined([of_fold(weights[:, rows]) for rows, of_fold in self._folds])
+        total = weights.sum(axis=1)
+        for place, columns in zip(self._places, self._differences, strict=True):
+            metrics = np.insert(metrics, place, np.abs(weights @ columns).sum(axis=1) / total, axis=1)
+        return metrics
+
+
+class _FoldMetrics:
+    """Every metric of a fold's rows but the calibration errors."""
+
+    def __init__(self, scores: Scores, rows: np.ndarray, ready: np.ndarray, threshold: float) -> None:
+        labels = scores.labels[rows].astype(np.float64)
+        called = (ready[rows] >= threshold).astype(np.float64)
+        self._ranking = WeightedRanking(scores.labels[rows], scores.ranking[rows])
+        members = [labels * (scores.subtypes[rows] == name) for name in scores.positive_subtypes()]
+        losses = [*_losses(labels, ready[rows]), *_losses(labels, scores.probabilities[rows])]
+        counts = [labels, 1 - labels, labels * called, (1 - labels) * called]
+        by_subtype = [column for member in members for column in (member, member * called)]
+        self._columns = np.column_stack([*counts, *losses, *by_subtype])
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """(D, N) → (D, M)."""
         auc, precision = self._ranking(weights)
-        sums = (weights @ self._columns).T
-        positives, negatives, hits, alarms = sums[:4]
+        positives, negatives, hits, alarms, *sums = (weights @ self._columns).T
         total, misses, spared = positives + negatives, positives - hits, negatives - alarms
-        calibration = sums[self._counts :] / total
-        half = len(calibration) // 2
+        losses, subtypes = sums[:4], sums[4:]
         with np.errstate(invalid="ignore", divide="ignore"):
             sensitivity, specificity = hits / positives, spared / negatives
             metrics = [
@@ -97,21 +115,31 @@ class WeightedMetrics:
                 specificity,
                 hits / (hits + alarms),
                 spared / (spared + misses),
-                *_calibration_metrics(calibration[:half]),
-                *_calibration_metrics(calibration[half:]),
+                *(loss / total for loss in losses),
+                *(called / there for there, called in zip(subtypes[::2], subtypes[1::2], strict=True)),
             ]
-            metrics += [sums[row + 1] / sums[row] for row in range(4, self._counts, 2)]
         return np.column_stack(metrics)
 
 
-def _calibration_columns(labels: np.ndarray, probabilities: np.ndarray) -> list[np.ndarray]:
-    """What sums up to Brier score, log loss, and the difference of observed and predicted in each bin of the ECE."""
+def mean_of_defined(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the mean over arrays of the same shape, element by element, leaving out NaN; NaN where all are."""
+    if len(values) == 1:
+        return values[0]
+    stacked = np.stack(values)
+    defined = ~np.isnan(stacked)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0))
+
+
+def _losses(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) squared error and cross-entropy of each image."""
     smallest = np.finfo(np.float64).eps  # as scikit-learn clips
     own = np.clip(np.where(labels == 1, probabilities, 1 - probabilities), smallest, 1)
-    bins = bin_of(probabilities)
-    inside = [(labels - probabilities) * (bins == number) for number in range(ECE_BINS)]
-    return [(labels - probabilities) ** 2, -np.log(own), *inside]
+    return (labels - probabilities) ** 2, -np.log(own)
 
 
-def _calibration_metrics(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return means[0], np.abs(means[2:]).sum(axis=0), means[1]
+def _bin_columns(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(N, bins) difference of observed and predicted, in the column of the image's bin."""
+    columns = np.zeros((len(labels), ECE_BINS))
+    columns[np.arange(len(labels)), bin_of(probabilities)] = labels - probabilities
+    return columns

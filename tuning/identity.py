@@ -15,6 +15,7 @@ from tuning.protocol import images_in_words
 
 _CORE_ASIDE = {
     "classifier",
+    "curves",
     "download",
     "errors",
     "explain",

@@ -51,6 +51,19 @@ def test_what_is_computed_is_what_is_named() -> None:
     assert tuple(compute_metrics(HAND_WORKED)) == METRIC_NAMES
 
 
+def test_several_folds_are_averaged_because_each_has_a_model_of_its_own() -> None:
+    """The mean of the folds' metrics, not the metric of all; only the calibration error is of all together."""
+    second = HAND_WORKED.assign(probability=HAND_WORKED["probability"] * 0.4, fold=1)
+    both = pd.concat([HAND_WORKED.assign(fold=0), second], ignore_index=True)
+    metrics, first, other, pooled = (
+        compute_metrics(table) for table in (both, HAND_WORKED, second, both.drop(columns="fold"))
+    )
+    assert metrics["roc_auc"] == pytest.approx((first["roc_auc"] + other["roc_auc"]) / 2)
+    assert metrics["roc_auc"] > pooled["roc_auc"]  # the second model's scores are lower, which is not its ranking
+    assert metrics["ppv"] == first["ppv"]  # the second calls nothing positive, which leaves its PPV undefined
+    assert metrics["ece"] == pooled["ece"]
+
+
 @pytest.mark.parametrize(("labels", "probabilities"), [([0, 1], [0.1, np.nan]), ([0, 1], [0, 1.1]), ([1, 1], [0, 1])])
 def test_scores_that_are_none_are_refused(labels: list[int], probabilities: list[float]) -> None:
     """NaN, values beyond 1 and one-class tables never become a metric."""

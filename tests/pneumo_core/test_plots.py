@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pneumo_core import plots
+from pneumo_core.operating_point import OperatingPoint
 
 MANIFEST = pd.DataFrame({"label": [0, 0, 1, 1, 1], "subtype": ["normal", "normal", "bacteria", "virus", ""]})
+POINT = OperatingPoint(0.37, 1.5)
 SCORES = pd.DataFrame({"label": [0, 0, 1, 1, 1, 0], "probability": [0.1, 0.4, 0.35, 0.8, 0.9, 0.2]})
+FOLDS = pd.concat([SCORES.assign(fold=fold, group=[1, 1, 2, 2, 3, 4]) for fold in (0, 1)], ignore_index=True)
 EPOCH = {"loss": 0.5, "val_loss": 0.6, "accuracy": 0.7, "val_accuracy": 0.6, "val_roc_auc": 0.7}
 
 
@@ -34,6 +37,9 @@ FIGURES = {
     "confusion": lambda: plots.plot_confusion(SCORES, ("NORMAL", "PNEUMONIA"), 0.5),
     "all called one class": lambda: plots.plot_confusion(SCORES, ("A", "B"), 0.0),
     "calibration": lambda: plots.plot_calibration(SCORES),
+    "folds": lambda: plots.plot_roc(FOLDS, POINT),
+    "folds, precision and recall": lambda: plots.plot_precision_recall(FOLDS, POINT),
+    "calibrated": lambda: plots.plot_calibration(FOLDS, operating_point=POINT),
     "constant probability": lambda: plots.plot_calibration(SCORES.assign(probability=0.5)),
 }
 

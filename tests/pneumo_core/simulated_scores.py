@@ -15,6 +15,9 @@ from pneumo_core.scores import Scores
 SAME_PATIENT = 0.5
 """Correlation of the scores of two images of one patient."""
 
+AGREEMENT = 0.5
+"""Correlation of the scores that two models give one image of a class."""
+
 FURTHER_IMAGES = 0.6
 """Mean number of images of a patient beyond the first; their number is geometric, so a few have many."""
 
@@ -51,17 +54,26 @@ class World:
         """The model's logit of a score: too sure, and meant for equally many of both classes."""
         return TOO_SURE * (self.separation * score - self.separation**2 / 2)
 
-    def table(self, patients: int, rng: np.random.Generator, folds: int = 1) -> Scores:
-        """Draws a score table."""
+    def tables(
+        self, patients: int, rng: np.random.Generator, folds: int = 1, rival: float | None = None
+    ) -> list[Scores]:
+        """Draws a score table; with `rival` a second one of the same images, by a model of that true ROC AUC.
+
+        Their scores of an image of a class have the correlation `AGREEMENT`.
+        """
         positive = (np.arange(patients) < round(self.prevalence * patients)).astype(int)
-        sizes = rng.geometric(1 / (1 + FURTHER_IMAGES), patients)
-        of_image = np.repeat(np.arange(patients), sizes)
+        of_image = np.repeat(np.arange(patients), rng.geometric(1 / (1 + FURTHER_IMAGES), patients))
         labels = positive[of_image]
-        shared, own = rng.normal(size=patients), rng.normal(size=len(labels))
-        score = self.separation * labels + np.sqrt(SAME_PATIENT) * shared[of_image] + np.sqrt(1 - SAME_PATIENT) * own
-        logits = np.asarray(self.logit(score))
         kinds = np.where(labels == 0, "normal", np.where(of_image % 2 == 0, "bacteria", "virus"))
-        return Scores(labels, expit(logits), logits, logits, of_image, (of_image % folds).astype(np.int64), kinds)
+        of_patient, of_both = rng.normal(size=patients)[of_image], rng.normal(size=len(labels))
+        tables = []
+        for auc in (self.auc, rival) if rival else (self.auc,):
+            common = np.sqrt(SAME_PATIENT) * of_patient + np.sqrt(1 - SAME_PATIENT) * of_both
+            noise = np.sqrt(AGREEMENT) * common + np.sqrt(1 - AGREEMENT) * rng.normal(size=len(labels))
+            logits = np.asarray(self.logit(np.sqrt(2) * stats.norm.ppf(auc) * labels + (noise if rival else common)))
+            folds_of = (of_image % folds).astype(np.int64)
+            tables.append(Scores(labels, expit(logits), logits, logits, of_image, folds_of, kinds))
+        return tables
 
     def truth(self) -> dict[str, float]:
         """Computes the true value of every metric, by integration over the scores of each class."""
