@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 
 from pneumo_core.errors import ModelError
+from pneumo_core.model import PROBABILITY_LAYER
 from pneumo_core.seeds import derive
 
 if TYPE_CHECKING:
     import keras
-
-PROBABILITY_LAYER = "probability"
-"""Name of the sigmoid that ends a classifier; what it is given is the logit."""
 
 _BATCH_SIZE = 16
 

@@ -245,7 +245,7 @@ def paired_difference(
         for part, given in ((tables[: len(first)], first), (tables[len(first) :], second))
     ]
     column = sides[0].names.index(metric)
-    ours, theirs = (_mean(list(side.by_table))[column] for side in sides)
+    ours, theirs = (mean_of_defined(list(side.by_table))[column] for side in sides)
     drawn = sides[0].draws[:, column] - sides[1].draws[:, column]
     reach = sides[0].patients.quantile(int(sides[0].evidence[column])) * float(np.nanstd(drawn, ddof=1))
     value = float(ours - theirs)

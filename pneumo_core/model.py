@@ -15,6 +15,9 @@ from pneumo_core.config import TrialConfig
 from pneumo_core.errors import WeightsError
 from pneumo_core.seeds import derive
 
+PROBABILITY_LAYER = "probability"
+"""Name of the sigmoid that ends a classifier; what it is given is the logit."""
+
 
 def _plain_dropout(name: str, rate: float) -> keras.layers.Layer:
     return keras.layers.Dropout(rate, seed=0, name=name)
@@ -153,13 +156,16 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"trained weights {path}: cannot be read ({error}).") from error
 
 
-def build_classifier(config: TrialConfig, weights: BackboneWeights, arrays: Mapping[str, np.ndarray]) -> keras.Model:
+def build_classifier(
+    config: TrialConfig, weights: BackboneWeights, arrays: Mapping[str, np.ndarray], temperature: float = 1.0
+) -> keras.Model:
     """Stitches prefix, trained suffix and head to the whole model that leaves.
 
     Args:
         config: of the trial.
         weights: of the backbone, those the trial started from.
         arrays: what the trial trained, as from `trained_weights`.
+        temperature: that logits are divided by, see `pneumo_core.calibration`.
 
     Returns:
         A model of standard layers only, from gray pixels (N, image_size, image_size, 1), 0 to 255, to the probability
@@ -175,8 +181,24 @@ def build_classifier(config: TrialConfig, weights: BackboneWeights, arrays: Mapp
         raise WeightsError("trained weights: do not fit their configuration; was the file or config.json exchanged?")
     restore_weights(trainee, arrays)
     pixels = keras.Input((config.image_size, config.image_size, 1), name="pixels")
-    probability = keras.layers.Activation("sigmoid", name="probability")(trainee(prefix(pixels)))
+    logit = keras.layers.Rescaling(1 / temperature, name="temperature")(trainee(prefix(pixels)))
+    probability = keras.layers.Activation("sigmoid", name=PROBABILITY_LAYER)(logit)
     return keras.Model(pixels, probability, name="classifier")
+
+
+def classifier_logits(classifier: keras.Model, pixels: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Returns the logits (N,), float64, that the probabilities of a classifier are the sigmoids of.
+
+    In float32 the sigmoid of a logit over 17 is 1, so that the surest images could not be told apart by it.
+
+    Args:
+        classifier: as `build_classifier` returns it, or the same loaded from a file.
+        pixels: (N, image_size, image_size, 1), 0 to 255, N at least 1.
+        batch_size: images at a time.
+    """
+    below = keras.Model(classifier.input, classifier.get_layer(PROBABILITY_LAYER).input)
+    batches = [pixels[start : start + batch_size].astype(np.float32) for start in range(0, len(pixels), batch_size)]
+    return np.concatenate([np.asarray(below(batch, training=False))[:, 0] for batch in batches]).astype(np.float64)
 
 
 def restore_weights(trainee: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:

@@ -13,7 +13,7 @@ import typer
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.arguments import parse_classes, parse_duration, parse_size
-from tuning.output import console, print_json, print_leaderboard, print_plan, teller
+from tuning.output import console, metric_lines, print_json, print_leaderboard, print_plan, teller
 
 if TYPE_CHECKING:
     from tuning.store import Store
@@ -373,9 +373,14 @@ def promote(
         tracking_uri=tracking_uri,
         tell=teller(),
     )
+    for sentence in result.warnings:
+        print(f"tune: {sentence}", file=sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(result))
-    elif result.promoted:
+        return
+    for line in metric_lines(result.metrics):
+        print(line)
+    if result.promoted:
         print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
     else:
         print(f"{result.model}: not promoted; " + "; ".join(result.reasons))

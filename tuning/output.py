@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +50,19 @@ def print_leaderboard(record: StudyRecord, top: int | None) -> None:
     opened.print(leaderboard_table(record, top, opened.width))
     for sentence in [*failures(record), *confirmation_sentences(record)]:
         print(sentence)
+
+
+def metric_lines(metrics: Mapping[str, float | None]) -> Iterator[str]:
+    """Returns a promoted model's main metrics with their intervals, a line for each set of images."""
+    for prefix, what in (("val", "validation"), ("test", "test folder")):
+        shown = [
+            f"{name.replace('_', ' ')} {metrics[f'{prefix}_{name}']:.3f} "
+            f"({metrics[f'{prefix}_{name}_low']:.3f} to {metrics[f'{prefix}_{name}_high']:.3f})"
+            for name in ("roc_auc", "sensitivity", "specificity", "brier")
+            if metrics.get(f"{prefix}_{name}_low") is not None
+        ]
+        if shown:
+            yield f"{what}: {', '.join(shown)}"
 
 
 def print_plan(plan: dict[str, Any], as_json: bool) -> None:

@@ -1,0 +1,246 @@
+"""A registered model in the making: built, checked against what was trained, reported on, scored on the test folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumo_core.errors import DatasetError, PromotionError
+from tuning.ledger import Candidate, Ledger, ScoredTest
+from tuning.record import StudyRecord, TrialRecord
+from tuning.registry import write_model_folder
+from tuning.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pneumo_core.dataset import Dataset
+    from pneumo_core.evaluation_report import EvaluationReport
+    from tuning.trial_data import TrialData
+    from tuning.whole_model import WholeModel
+
+AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
+"""The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
+they add in different orders, and float16 rounds."""
+
+
+class Assembly:
+    """A registered model in the making: its folder, and what is known of it.
+
+    Args:
+        store: that holds the study.
+        record: of the study.
+        trial: whose model it is.
+        name: in the registry.
+        scratch: folder for what is written.
+        tell: takes sentences for the user.
+
+    Attributes:
+        folder: of the model.
+        whole: what it is built from; after `build`.
+        metrics: of validation and test scores, with the ends of their intervals.
+        test: scores on the test folder, if that was opened.
+        warnings: sentences that the user should not miss.
+
+    Raises:
+        DatasetError: if the study's images changed or are gone.
+    """
+
+    whole: WholeModel
+
+    def __init__(
+        self,
+        store: Store,
+        record: StudyRecord,
+        trial: TrialRecord,
+        name: str,
+        scratch: Path,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._store, self._record, self._trial, self._name, self._tell = store, record, trial, name, tell
+        self._scratch, self.folder = scratch, scratch / "model"
+        self.metrics: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.test: ScoredTest | None = None
+        self._dataset = _indexed(record)
+        self._data = _opened(store, record, self._dataset, tell)
+
+    def build(self) -> None:
+        """Writes the model's folder, and makes sure that it scores as what was trained."""
+        from pneumo_core.evaluation_report import evaluate
+        from tuning.whole_model import whole_model
+
+        self._tell(f"building the whole model of {self._trial.trial}")
+        self.whole = whole = whole_model(self._record, self._trial, self._data, self._scratch, self._tell)
+        self._keras_model = self._written(whole)
+        self._check(whole)
+        self._report("validation", evaluate(whole.scores))
+        (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
+        if self._trial.confirmed is None:
+            self.warnings.append(
+                f"{self._trial.trial} is not confirmed: it was chosen for the scores it has, which flatters them"
+            )
+
+    def open_test(self) -> None:
+        """Scores the model on the test folder, once, and records that in the ledger."""
+        from pneumo_core.evaluation_report import evaluate
+        from pneumo_core.operating_point import OperatingPoint
+
+        manifest = self._dataset.manifest
+        if not (manifest["split"] == "test").any():
+            self.warnings.append("there is no test/ folder: the model was not scored on new patients")
+            return
+        ledger = Ledger(self._store, self._tell)
+        self._refuse_leakage(ledger)
+        self.test = scored = ledger.score(manifest, self._candidate, self._scores)
+        again = "read from its earlier opening" if scored.reused else f"opened for the {_ordinal(scored.openings)} time"
+        self._tell(f"test folder ({len(scored.table)} images): {again}")
+        if scored.warning:
+            self.warnings.append(scored.warning)
+        point = self.whole.operating_point
+        calibrated = OperatingPoint(point.threshold, 1.0, point.rule, point.target)  # the temperature is in the model
+        self._report("test", evaluate(scored.table, operating_point=calibrated))
+        scored.table.to_csv(self.folder / "test_scores.csv", index=False)
+        self._explain(scored.table)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is to be read on the version besides its lineage."""
+        point = self.whole.operating_point
+        tags = {
+            "pneumo.origin": self.whole.origin,
+            "pneumo.confirmed": str(self._trial.confirmed is not None).lower(),
+            "pneumo.threshold": repr(point.threshold),
+            "pneumo.temperature": repr(point.temperature),
+        }
+        return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
+
+    @property
+    def _candidate(self) -> Candidate:
+        from tuning.kept_scores import model_digest
+
+        whole = self.whole
+        digest = model_digest(whole.config, whole.weights.digest, whole.arrays, whole.operating_point.temperature)
+        return Candidate(self._record.started.study, self._trial.trial, self._name, digest)
+
+    def _written(self, whole: WholeModel) -> Any:
+        """Writes the folder and returns the Keras model as loaded back from it."""
+        import keras
+
+        from pneumo_core.classifier import KERAS_FILE, ClassifierSettings
+
+        config, (negative, positive) = whole.config, self._record.started.class_names
+        threshold = whole.operating_point.threshold
+        settings = ClassifierSettings(config.image_size, (negative, positive), threshold, config.preprocessing)
+        write_model_folder(self.folder, whole.build(), settings)
+        return keras.saving.load_model(self.folder / KERAS_FILE, compile=False, safe_mode=True)
+
+    def _scores(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Scores images through the whole model."""
+        from pneumo_core.evaluation import score_table
+        from pneumo_core.model import classifier_logits
+
+        return score_table(rows, classifier_logits(self._keras_model, self._pixels(rows["path"].tolist())))
+
+    def _pixels(self, paths: list[str]) -> Any:
+        from pneumo_core.images import read_images
+
+        config = self.whole.config
+        return read_images(self._dataset.root, paths, config.image_size, config.preprocessing)
+
+    def _check(self, whole: WholeModel) -> None:
+        """Compares the whole model with what was trained, image by image."""
+        from scipy.special import expit
+
+        pool = self._data.pool.set_index("path", drop=False)
+        if unknown := set(whole.checked["path"]) - set(pool.index):
+            raise PromotionError(
+                f"trial {self._trial.trial}: {len(unknown)} of its scores are of other images than those of its study."
+            )
+        scores = self._scores(pool.loc[whole.checked["path"]])
+        expected = expit(whole.checked["logit"].to_numpy() / whole.operating_point.temperature)
+        difference = float(abs(expected - scores["probability"].to_numpy()).max())
+        limit = AGREEMENT[whole.config.activation_precision]
+        if not difference <= limit:
+            raise PromotionError(
+                f"trial {self._trial.trial}: the whole model differs from the trial by {difference:.2g} in a "
+                f"probability, expected at most {limit:g}; nothing was registered."
+            )
+        scores.to_csv(self.folder / "checked_scores.csv", index=False)
+
+    def _report(self, of: str, report: EvaluationReport) -> None:
+        from pneumo_core.evaluation_report import report_text
+
+        negative, positive = self._record.started.class_names
+        prefix = {"validation": "val"}.get(of, of)
+        for name, interval in report.metrics.items():
+            self.metrics[f"{prefix}_{name}"] = interval.value
+            self.metrics |= {f"{prefix}_{name}_low": interval.low, f"{prefix}_{name}_high": interval.high}
+        (self.folder / f"{of}_report.json").write_text(json.dumps(report.to_mapping(), indent=2) + "\n")
+        (self.folder / f"{of}_report.md").write_text(report_text(report, (negative, positive)))
+
+    def _explain(self, scores: pd.DataFrame) -> None:
+        """Draws what the scores of some test images depend on."""
+        from pneumo_core.explain import grad_cam, sample_cases, sampled_paths
+        from pneumo_core.explain_plots import plot_grad_cam
+        from pneumo_core.plots import save
+
+        threshold, (negative, positive) = self.whole.operating_point.threshold, self._record.started.class_names
+        cases = sample_cases(scores, threshold)
+        pixels = self._pixels(sampled_paths(cases))
+        heatmaps = grad_cam(self._keras_model, pixels)
+        save(plot_grad_cam(cases, pixels, heatmaps, (negative, positive), threshold), self.folder / "grad_cam.png")
+
+    def _refuse_leakage(self, ledger: Ledger) -> None:
+        manifest = self._dataset.manifest
+        in_test = manifest["split"] == "test"
+        shared = sorted(set(manifest["group"][in_test]) & set(manifest["group"][~in_test]))
+        if shared:
+            reason = (
+                f"{len(shared)} patients have images both in test/ and outside it, the first {shared[0]}: scores on "
+                "them would flatter the model. Move their images to one side (`tune data check` lists them)."
+            )
+            ledger.refuse(self._candidate, reason, manifest)
+            raise PromotionError(f"{self._dataset.root}: {reason}")
+
+
+def _indexed(record: StudyRecord) -> Dataset:
+    """The images of the study, which must be those that it was made with."""
+    from pneumo_core.dataset import index_dataset
+    from pneumo_core.splits import divide
+
+    started, root = record.started, Path(record.identity.data_root)
+    negative, positive = started.class_names
+    dataset = index_dataset(
+        root, class_names=(negative, positive), skip_unreadable=True, patient_pattern=started.patient_pattern or None
+    )
+    digests = (dataset.digest, divide(dataset.manifest, started.folds).digest)
+    if digests != (record.identity.data_digest, record.identity.split_digest):
+        raise DatasetError(
+            f"{root}: the images are no longer those of study {started.study}; bring them back, or run a new study on "
+            "the new ones."
+        )
+    return dataset
+
+
+def _opened(store: Store, record: StudyRecord, dataset: Dataset, tell: Callable[[str], None]) -> TrialData:
+    from pneumo_core.splits import pool_of
+    from tuning.attempt import DataSetup
+    from tuning.settings import WorkSettings
+
+    work, started = WorkSettings.of_resume(record.started.work, {}), record.started
+    setup = DataSetup(
+        root=dataset.root,
+        pool=pool_of(dataset.manifest),
+        class_names=dataset.class_names,
+        cache=work.cache or store.cache,
+        cache_budget_bytes=work.cache_budget_bytes,
+        threads=started.threads,
+    )
+    return setup.open(tell)
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")

@@ -1,0 +1,139 @@
+"""From a trial to the whole model that leaves: with the weights it came to, or with those of a refit on all images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from pneumo_core.backbone import BackboneWeights
+from pneumo_core.config import TrialConfig
+from pneumo_core.errors import WeightsError
+from pneumo_core.model import build_classifier, read_weights, standardize_features, trained_weights
+from pneumo_core.operating_point import OperatingPoint, fit_operating_point
+from pneumo_core.training import predict_logits, refit
+from tuning.record import StudyRecord, TrialRecord
+from tuning.tracking import fetch_run_file
+from tuning.trial import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
+from tuning.trial_data import TrialData
+
+_CHECKED_IMAGES = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WholeModel:
+    """What a classifier is built from, and what it is to be checked against.
+
+    Attributes:
+        config: of the training that its weights are from.
+        weights: of the backbone that this training started from.
+        arrays: what it trained.
+        origin: where these come from, in words.
+        scores: score tables of validation images that chose the operating point, one for each seed.
+        operating_point: threshold and temperature.
+        checked: table of path and logit (before the temperature) of images, as the trained parts score them.
+    """
+
+    config: TrialConfig
+    weights: BackboneWeights
+    arrays: Mapping[str, np.ndarray]
+    origin: str
+    scores: Sequence[pd.DataFrame]
+    operating_point: OperatingPoint
+    checked: pd.DataFrame
+
+    def build(self) -> keras.Model:
+        """Returns the classifier, from gray pixels to the calibrated probability."""
+        return build_classifier(self.config, self.weights, self.arrays, self.operating_point.temperature)
+
+
+def is_refit(record: StudyRecord, trial: TrialRecord) -> bool:
+    """Returns whether a trial's model has to be trained once more.
+
+    A trial of several folds has as many models, each of which has never seen a part of the images. And the one model of
+    a hold-out is not what was confirmed if that was done with larger images.
+    """
+    return trial.folds > 1 or confirming_run(record, trial).config["image_size"] != trial.config["image_size"]
+
+
+def confirming_run(record: StudyRecord, trial: TrialRecord) -> TrialRecord:
+    """Returns the training whose epochs and learning rates a refit repeats.
+
+    Of those that confirm the trial it is the one with the median best epoch; without any it is the trial itself.
+    """
+    if trial.confirmed is None:
+        return trial
+    runs = sorted((record.trials[run] for run in trial.confirmed.runs), key=lambda run: (run.best_epoch, run.number))
+    return runs[(len(runs) - 1) // 2]
+
+
+def whole_model(
+    record: StudyRecord,
+    trial: TrialRecord,
+    data: TrialData,
+    scratch: Path,
+    tell: Callable[[str], None] = lambda text: None,
+) -> WholeModel:
+    """Fetches or trains what a trial's classifier is built from.
+
+    Args:
+        record: of the study.
+        trial: of the search, completed and logged.
+        data: the images of the study.
+        scratch: folder for files from MLflow.
+        tell: takes sentences for the user.
+
+    Raises:
+        WeightsError: if the backbone's weights are no longer those of the trial.
+        TrackingError: if MLflow does not have its files.
+
+    Side effects:
+        Writes files to the folder.
+    """
+    source = confirming_run(record, trial) if is_refit(record, trial) else trial
+    config = TrialConfig.from_mapping(source.config)
+    weights = data.backbone_weights(config)
+    if weights.digest != source.weights_digest:
+        raise WeightsError(
+            f"weights {config.weights}: are no longer those that trial {source.trial} started from; bring the file "
+            "back."
+        )
+    runs = [record.trials[run] for run in trial.confirmed.runs] if trial.confirmed and source is not trial else [source]
+    scores = [_fetched_table(record, run, SCORES_FILE, scratch) for run in runs]
+    point = fit_operating_point(scores)
+    if source is trial and trial.folds == 1:
+        arrays = read_weights(fetch_run_file(record, trial, WEIGHTS_FILE, scratch))
+        return WholeModel(config, weights, arrays, f"the weights of {trial.trial}", scores, point, scores[0])
+    history = _fetched_table(record, source, HISTORY_FILE, scratch)
+    rates = history["learning_rate"].tolist()[: (source.best_epoch or 0) + 1]
+    epochs = f"{len(rates)} epoch{'s' if len(rates) > 1 else ''}"
+    origin = f"refit on all {len(data.pool)} images for {epochs}, with the learning rates of {source.trial}"
+    tell(origin)
+    arrays, checked = _refitted(config, data, rates)
+    return WholeModel(config, weights, arrays, origin, scores, point, checked)
+
+
+def _refitted(
+    config: TrialConfig, data: TrialData, rates: Sequence[float]
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Trains on all images; returns what was trained, and how it scores some of them."""
+    everyone = np.arange(len(data.pool))
+    examples = data.training_examples(config, everyone)
+    program = data.program(config, examples.feed)
+    moments = data.moments(config, program, everyone)
+    if moments is not None:
+        standardize_features(program.trainee, moments)
+    refit(config, program, examples, rates)
+    some = np.unique(np.linspace(0, len(everyone) - 1, _CHECKED_IMAGES).astype(int))
+    logits = predict_logits(program, data.validation_examples(config, some).feed)
+    return trained_weights(program.trainee), data.pool.iloc[some][["path"]].assign(logit=logits)
+
+
+def _fetched_table(record: StudyRecord, run: TrialRecord, name: str, scratch: Path) -> pd.DataFrame:
+    folder = scratch / run.trial
+    folder.mkdir(exist_ok=True)
+    return pd.read_csv(fetch_run_file(record, run, name, folder), keep_default_na=False, float_precision="round_trip")
