@@ -12,7 +12,10 @@ import search_spaces
 import tuning
 from tuning.events import StudyStarted
 
-_CORE_ASIDE = {"download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"}
+_CORE_ASIDE = {
+    *("audit", "composition", "duplicates", "findings", "shortcuts"),
+    *("download", "phantom", "phantom_set", "plots", "provenance", "classifier", "errors"),
+}
 _TUNING = ("algorithms", "attempt", "hyperband", "oracles", "pruning", "spaces", "tpe", "trial", "trial_data")
 _LIBRARIES = ("keras", "keras-tuner", "numpy", "optuna", "pillow", "scikit-learn", "scipy", "tensorflow")
 _COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")

@@ -34,6 +34,7 @@ COMMANDS = [
     "data",
     "data fetch",
     "data demo",
+    "data check",
 ]
 
 
