@@ -180,12 +180,14 @@ def _odd_exposure(manifest: pd.DataFrame, thumbnails: npt.NDArray[np.uint8]) -> 
         levels = zip(paths[blank], brightness[blank], strict=True)
         cases = tuple(Case((path,), f"mean gray {level:.0f}") for path, level in levels)
         yield Finding("problem", "blank", f"{counted(len(cases), 'image')} of one gray level all over.", cases)
-    for kind, values in (("brightness", brightness), ("contrast", contrast)):
+    for kind, measure, values in (("brightness", "mean gray", brightness), ("contrast", "SD", contrast)):
         z = _robust_z(values, usable=~blank)
         extreme = [index for index in np.argsort(-np.abs(z), kind="stable") if abs(z[index]) > OUTLIER_Z]
         if extreme:
-            cases = tuple(Case((paths[index],), f"{values[index]:.0f}, z {z[index]:+.1f}") for index in extreme)
-            middle = f"median {np.median(values[~blank]):.0f} of 255"
+            cases = tuple(
+                Case((paths[index],), f"{measure} {values[index]:.0f}, z {z[index]:+.1f}") for index in extreme
+            )
+            middle = f"{measure}, median {np.median(values[~blank]):.0f} of 255"
             yield Finding("warning", kind, f"{counted(len(cases), 'image')} of unusual {kind} ({middle}).", cases)
 
 

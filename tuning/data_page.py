@@ -231,10 +231,10 @@ def _finding_card(finding: Finding, pictures: _Pictures) -> Iterator[str]:
 
 def _case(case: Case, pictures: _Pictures) -> str:
     figures = "".join(pictures.figure(path) for path in case.paths[:_FILES])
-    more = f" and {len(case.paths) - _FILES} more files" if len(case.paths) > _FILES else ""
-    return (
-        f'<div class="case"><div class="pictures">{figures}</div><p class="soft">{_short(case.remark)}{more}</p></div>'
-    )
+    more = f"and {len(case.paths) - _FILES} more files" if len(case.paths) > _FILES else ""
+    words = " ".join(filter(None, (_short(case.remark), more)))
+    below = f'<p class="soft">{words}</p>' if words else ""
+    return f'<div class="case"><div class="pictures">{figures}</div>{below}</div>'
 
 
 def _list(cases: tuple[Case, ...]) -> Iterator[str]:
