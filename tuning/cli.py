@@ -44,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Fetch or make data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets.")
 cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
 spaces_app = typer.Typer(help="List, show and check search spaces.")
 app.add_typer(data_app, name="data")
@@ -518,6 +518,37 @@ def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False
             print(f"tune: {sentence}", file=sys.stderr)
     else:
         print(f"the test folder was never opened by {opened.root}.", file=sys.stderr)
+
+
+@data_app.command("check")
+def check_data_folder(
+    directory: Annotated[Path, typer.Argument(help="Folder of images, or one above it.")],
+    classes: Annotated[str, typer.Option(help="Folder names of the negative and the positive class.")] = (
+        "NORMAL,PNEUMONIA"
+    ),
+    patient_pattern: PatternOption = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with thumbnails to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for unusable files, duplicates, leaks between train and test, and labels that files give away.
+
+    Ends with exit code 1 if test images, or their patients, are also outside of test.
+    """
+    from tuning.data_check import check_data, data_document, data_tables, leak_sentence
+    from tuning.data_page import check_target, write_page
+
+    check_target(html)
+    audit = check_data(directory, class_names=parse_classes(classes), patient_pattern=patient_pattern)
+    if sentence := leak_sentence(audit):
+        print(f"tune: {sentence}", file=sys.stderr, flush=True)
+    if html:
+        write_page(audit, html)
+    if as_json:
+        print_json(data_document(audit))
+    else:
+        console().print(data_tables(audit))
+    if audit.leaks:
+        raise typer.Exit(1)
 
 
 @cache_app.command("list")

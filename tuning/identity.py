@@ -14,17 +14,22 @@ from tuning.events import StudyStarted
 from tuning.protocol import images_in_words
 
 _CORE_ASIDE = {
+    "audit",
     "classifier",
+    "composition",
     "curves",
     "download",
+    "duplicates",
     "errors",
     "explain",
     "explain_plots",
+    "findings",
     "fit_verdict",
     "phantom",
     "phantom_set",
     "plots",
     "provenance",
+    "shortcuts",
 }
 _TUNING = {
     "algorithms",

@@ -202,7 +202,8 @@ class _Run:
         tracker = self._tracker(record, new=isinstance(first, StudyStarted))
         for name in close_abandoned(self.settings.store, tracker.uri):
             self.tell(f"study {name}: its process died; its runs in MLflow are closed until it is resumed")
-        write_study_files(data, self.prepared.split, base_config(space), self.folder)
+        prepared = self.prepared
+        write_study_files(prepared.dataset, data, prepared.split, base_config(space), self.folder)
         with stop_requests(self.tell) as stop:
             executor: Executor
             if self.workers is None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from pneumo_core import plots
+from pneumo_core.audit import audit_index
 from pneumo_core.config import TrialConfig
+from pneumo_core.dataset import Dataset
 from pneumo_core.errors import StoreError
 from pneumo_core.images import read_images
 from pneumo_core.splits import Split
@@ -11,11 +15,14 @@ from tuning.store import StudyFolder
 from tuning.trial_data import TrialData
 
 
-def write_study_files(data: TrialData, split: Split, config: TrialConfig, folder: StudyFolder) -> None:
+def write_study_files(
+    dataset: Dataset, data: TrialData, split: Split, config: TrialConfig, folder: StudyFolder
+) -> None:
     """Writes the files to the study's staging folder.
 
     Args:
-        data: images.
+        dataset: all images that were found.
+        data: those that the study may see.
         split: who trains and who is scored.
         config: whose size and preprocessing the samples are shown in.
         folder: of the study.
@@ -24,7 +31,7 @@ def write_study_files(data: TrialData, split: Split, config: TrialConfig, folder
         StoreError: if the disk refuses.
 
     Side effects:
-        Writes `samples.png` and `split.csv`.
+        Writes `samples.png`, `split.csv` and `data.json`.
     """
     place = folder.staging("study")
     training = data.pool.iloc[split.training(0)]
@@ -35,6 +42,7 @@ def write_study_files(data: TrialData, split: Split, config: TrialConfig, folder
         place.mkdir(parents=True, exist_ok=True)
         plots.save(samples, place / "samples.png")
         split.table().to_csv(place / "split.csv", index=False)
+        (place / "data.json").write_text(json.dumps(audit_index(dataset).summary(), indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"study {folder.name}: its files cannot be written to {folder.root} ({error.strerror or error})."

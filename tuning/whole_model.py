@@ -136,4 +136,4 @@ def _refitted(
 def _fetched_table(record: StudyRecord, run: TrialRecord, name: str, scratch: Path) -> pd.DataFrame:
     folder = scratch / run.trial
     folder.mkdir(exist_ok=True)
-    return pd.read_csv(fetch_run_file(record, run, name, folder), keep_default_na=False, float_precision="round_trip")
+    return pd.read_csv(fetch_run_file(record, run, name, folder), keep_default_na=False)

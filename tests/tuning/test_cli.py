@@ -35,6 +35,7 @@ COMMANDS = [
     "data fetch",
     "data demo",
     "data ledger",
+    "data check",
 ]
 
 
