@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import special
 
 from pneumo_core import plots
-from pneumo_core.classifier import DEFAULT_THRESHOLD
-from tuning.trial import HISTORY_FILE, SCORES_FILE
+from pneumo_core.operating_point import OperatingPoint
+from tuning.trial import HISTORY_FILE, REPORT_FILE, SCORES_FILE
 
 
 def draw_plots(folder: Path, best_epoch: int, class_names: tuple[str, str]) -> None:
@@ -27,14 +29,16 @@ def draw_plots(folder: Path, best_epoch: int, class_names: tuple[str, str]) -> N
         return
     scores = pd.read_csv(folder / SCORES_FILE, keep_default_na=False)
     history = pd.read_csv(folder / HISTORY_FILE).to_dict("records")
+    point = OperatingPoint(**json.loads((folder / REPORT_FILE).read_text())["operating_point"])
+    calibrated = scores.assign(probability=special.expit(scores["logit"] / point.temperature))
     unfinished = folder / "plots.unfinished"
     unfinished.mkdir(exist_ok=True)
     figures: dict[str, Any] = {
         "history": plots.plot_history(history, best_epoch),
-        "roc": plots.plot_roc(scores),
-        "precision_recall": plots.plot_precision_recall(scores),
-        "confusion_matrix": plots.plot_confusion(scores, class_names, DEFAULT_THRESHOLD),
-        "calibration": plots.plot_calibration(scores),
+        "roc": plots.plot_roc(scores, point),
+        "precision_recall": plots.plot_precision_recall(scores, point),
+        "confusion_matrix": plots.plot_confusion(calibrated, class_names, point.threshold),
+        "calibration": plots.plot_calibration(scores, operating_point=point),
     }
     for name, figure in figures.items():
         plots.save(figure, unfinished / f"{name}.png")

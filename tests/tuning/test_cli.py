@@ -94,7 +94,8 @@ def test_run_prints_one_json_document(tmp_path: Path, tiny_space: Path, phantoms
     assert set(document["best"]["params"]) == {"dropout", "unfrozen_layers", "backbone_lr_fraction"}
     assert "t0001" in result.stderr
     board = json.loads(_tune("leaderboard", "tiny-1", "--json", store=tmp_path).stdout)
-    keys = ["trial", "status", "score", "metrics", "params", "run_id", "duration_s", "reason"]
+    keys = ["trial", "status", "score", "interval", "confirmed", "metrics", "intervals", "params"]
+    keys += ["run_id", "duration_s", "reason"]
     assert [list(row) for row in board] == [keys] * 2
     assert board[0]["score"] == document["best"]["score"] >= board[1]["score"]
     assert board[0]["run_id"] == document["best"]["run_id"]
@@ -243,7 +244,7 @@ def test_other_class_names_are_carried_through(tmp_path: Path, tiny_space: Path,
         "run", "--space", tiny_space, "--data", data, "--trials", 1, "--classes", "healthy,ill", store=tmp_path / "s"
     )
     assert result.exit_code == 0, result.stderr
-    reports = list((tmp_path / "s" / "artifacts").rglob("report.txt"))
+    reports = list((tmp_path / "s" / "artifacts").rglob("report.md"))
     assert "true healthy" in reports[0].read_text()
 
 

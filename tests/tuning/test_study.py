@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from pneumo_core.activation_store import ActivationStore
 from pneumo_core.config import TrialConfig
@@ -46,11 +47,14 @@ def _without_runs(store: Store, study: str) -> list[dict[str, object]]:
 def test_summary_keeps_its_contract(finished: Finished) -> None:
     """Scripts rely on exactly these keys."""
     _, record, summary = finished
-    assert list(summary) == ["study", "space", "objective", "direction", "best", "trials", "wall_s"]
+    keys = ["study", "space", "objective", "direction", "folds", "best", "confirmed", "trials", "wall_s"]
+    assert list(summary) == keys
+    assert (summary["folds"], summary["confirmed"]) == (1, None)
     assert summary["trials"] == {"completed": 4, "failed": 0}
     best = summary["best"]
     assert isinstance(best, dict)
-    assert list(best) == ["trial", "score", "params", "run_id"]
+    assert list(best) == ["trial", "score", "params", "run_id", "confirmed", "confirmation"]
+    assert best["confirmed"] is False
     assert best["score"] == max(trial.score or 0 for trial in record.trials.values())
 
 
@@ -92,23 +96,25 @@ def test_the_leaderboard_is_a_table_in_notebooks(finished: Finished) -> None:
     assert frame["trial"].tolist() == [trial.trial for trial in record.ranked()]
     assert frame["val_roc_auc"].is_monotonic_decreasing
     metrics, params = record.trials["t0001"].metrics, record.trials["t0001"].params
-    assert list(frame.columns) == ["trial", "status", "score", "run_id", "duration_s", "reason", *metrics, *params]
+    ends = [f"{name}_{end}" for name in metrics for end in ("low", "high")]
+    head = ["trial", "status", "score", "run_id", "duration_s", "reason"]
+    assert list(frame.columns) == [*head, *metrics, *ends, *params]
+    assert (frame["val_roc_auc_low"] < frame["val_roc_auc"]).all()
 
 
 def test_no_test_image_is_ever_read(finished: Finished, phantoms: Path) -> None:
-    """Training and validation lists in MLflow hold train/ and val/ only, each image once, no patient in both."""
+    """The split in MLflow holds train/ and val/ only, each image once, no patient on both sides."""
     from mlflow import MlflowClient
 
     _, record, _ = finished
     client = MlflowClient(record.started.tracking_uri)
-    rows = {}
-    for role in ("training", "validation"):
-        local = client.download_artifacts(record.run_id or "", f"split_{role}.csv")
-        rows[role] = pd.read_csv(local)[["path", "group"]].to_dict("records")
-    paths = [row["path"] for part in rows.values() for row in part]
+    split = pd.read_csv(client.download_artifacts(record.run_id or "", "split.csv"))
     expected = {p.relative_to(phantoms).as_posix() for s in ("train", "val") for p in (phantoms / s).rglob("*.jpeg")}
-    assert sorted(paths) == sorted(expected)
-    assert not {row["group"] for row in rows["training"]} & {row["group"] for row in rows["validation"]}
+    assert sorted(split["path"]) == sorted(expected)
+    scored = split["fold"] == 0
+    assert not set(split["group"][scored]) & set(split["group"][~scored])
+    about = json.loads(Path(client.download_artifacts(record.run_id or "", "data.json")).read_text())
+    assert about["digest"] == record.started.data_digest
 
 
 def test_a_diverging_trial_fails_and_the_study_goes_on(
@@ -405,8 +411,13 @@ def test_artifacts_are_complete_and_consistent(finished: Finished) -> None:
         folder = Path(client.download_artifacts(trial.run_id or "", ""))
         assert json.loads((folder / "config.json").read_text()) == trial.config
         scores = pd.read_csv(folder / "scores.csv")
-        for name, value in compute_metrics(scores).items():
+        calibrated = scores.assign(logit=scores["logit"] / trial.temperature).drop(columns="probability")
+        calibrated = calibrated.assign(probability=expit(calibrated["logit"]))
+        for name, value in compute_metrics(calibrated, trial.threshold or 0.5).items():
             assert trial.metrics[f"val_{name}"] == pytest.approx(value, nan_ok=True)
+        report = json.loads((folder / "evaluation.json").read_text())
+        assert report["operating_point"]["threshold"] == trial.threshold
+        assert report["metrics"]["roc_auc"]["low"] == trial.intervals["val_roc_auc"][0]
         assert len(pd.read_csv(folder / "history.csv")) == trial.epochs
         names = {"history", "roc", "precision_recall", "confusion_matrix", "calibration"}
         assert {path.stem for path in (folder / "plots").iterdir()} == names

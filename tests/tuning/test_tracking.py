@@ -102,7 +102,7 @@ def test_the_study_run_names_the_best(runs: dict[str, Run], finished: Finished) 
     assert parent.data.metrics["best_val_roc_auc"] == best.score
     client = MlflowClient(record.started.tracking_uri)
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"journal.jsonl", "samples.png", "space.json", "split_training.csv", "split_validation.csv"} <= names
+    assert {"journal.jsonl", "samples.png", "space.json", "split.csv", "data.json"} <= names
 
 
 def test_artifacts_lie_in_the_store(runs: dict[str, Run], finished: Finished) -> None:
