@@ -80,7 +80,7 @@ def plot_history(history: Sequence[EpochMetrics], best_epoch: int) -> Figure:
         axis.axvline(best_epoch + 1, color=GRAY, ls=":")
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"Training history; the weights of epoch {best_epoch + 1} (lowest validation loss) count")
+    figure.suptitle(f"Training history; epoch {best_epoch + 1}, with the lowest validation loss, counts")
     return figure
 
 

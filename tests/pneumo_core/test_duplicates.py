@@ -14,8 +14,9 @@ from PIL import Image, ImageEnhance
 from pneumo_core.dataset import COLUMNS, index_dataset
 from pneumo_core.duplicates import duplicate_findings, near_pairs
 from pneumo_core.findings import Finding
-from pneumo_core.images import Gray, read_images, resize_gray
+from pneumo_core.images import read_images
 from pneumo_core.phantom_set import write_phantoms
+from pneumo_core.preprocessing import PLAIN, Gray, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Gray]:
 
 def thumbnails(*pictures: Gray) -> np.ndarray:
     """Returns pictures as `duplicate_findings` takes them."""
-    return np.stack([resize_gray(picture, 64) for picture in pictures])
+    return np.stack([preprocess(picture, 64, PLAIN) for picture in pictures])
 
 
 def manifest(*rows: tuple[str, int, str, str]) -> pd.DataFrame:
