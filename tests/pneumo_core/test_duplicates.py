@@ -16,7 +16,7 @@ from pneumo_core.duplicates import duplicate_findings, near_pairs
 from pneumo_core.findings import Finding
 from pneumo_core.images import read_images
 from pneumo_core.phantom_set import write_phantoms
-from pneumo_core.preprocessing import PLAIN, Gray, preprocess
+from pneumo_core.preprocessing import Gray, Preprocessing, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Gray]:
 
 def thumbnails(*pictures: Gray) -> np.ndarray:
     """Returns pictures as `duplicate_findings` takes them."""
-    return np.stack([preprocess(picture, 64, PLAIN) for picture in pictures])
+    return np.stack([preprocess(picture, 64, Preprocessing()) for picture in pictures])
 
 
 def manifest(*rows: tuple[str, int, str, str]) -> pd.DataFrame:
