@@ -7,6 +7,7 @@ grouped folds whatever the search had; their mean over both, with an interval ov
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy import integrate, stats
 
 from search_spaces import Confirmation
 from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted
@@ -214,24 +215,32 @@ def _settled(record: StudyRecord) -> dict[str, Any]:
 
 
 def expected_optimism(leader: TrialRecord, objective: str, compared: int) -> float:
-    """Returns by how much the best of some equal configurations looks better than it is, at most.
+    """Returns by how much the best of some equal configurations looks better than it is, by chance.
 
-    The standard error of a score times the mean of the largest of as many standard normal numbers, by Blom's formula.
-    Trials are scored on the same images, so their errors are alike, and what is observed is usually less.
+    The standard error of a score times the mean of the largest of as many standard normal numbers. Trials are scored on
+    the same images, so their errors are alike, which makes it less; and other seeds are not in it, which makes it more.
 
     Args:
         leader: best trial of the search.
         objective: name of its score.
         compared: how many configurations it is the best of.
-
-    Source:
-        Blom 1958, "Statistical Estimates and Transformed Beta-Variables".
     """
     low, high = leader.intervals.get(objective, [None, None])
     if low is None or high is None or compared < 2:
         return 0.0
     standard_error = (high - low) / (2 * stats.norm.ppf(0.975))
-    return float(standard_error * stats.norm.ppf((compared - 0.375) / (compared + 0.25)))
+    return float(standard_error * _mean_of_largest(compared))
+
+
+@functools.cache
+def _mean_of_largest(count: int) -> float:
+    """Of so many standard normal numbers."""
+    normal = stats.norm
+
+    def weighted(x: float) -> float:
+        return float(x * count * normal.pdf(x) * normal.cdf(x) ** (count - 1))
+
+    return float(integrate.quad(weighted, -9, 9)[0])
 
 
 def _numbers(interval: Any) -> list[float | None]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError
-from pneumo_core.evaluation import compute_metrics
+from pneumo_core.evaluation_report import evaluate
 from tuning.attempt import Job
 from tuning.executors import EpochReport, Finished, Left, Message, Raised
 from tuning.trial import TrialResult
@@ -38,7 +38,7 @@ def stub_result(job: Job) -> TrialResult:
     history = tuple(_epoch_metrics(float(loss)) for loss in losses)
     return TrialResult(
         config=config,
-        metrics={f"val_{name}": value for name, value in compute_metrics(scores).items()},
+        report=evaluate(scores, draws=20),
         scores=scores,
         history=history,
         best_epoch=len(history) - 1,

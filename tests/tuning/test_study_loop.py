@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from tuning.record import StudyRecord
 from tuning.spaces import open_space
 from tuning.store import Store, StudyFolder
 from tuning.study import Study, StudyLimits
+from tuning.trial import TrialResult
+
+result_of = stub_result
 
 
 class ScriptedExecutor:
@@ -55,7 +59,7 @@ class ScriptedExecutor:
             return
         hear(Begun(job.trial, job.attempt))
         try:
-            result = stub_result(job)
+            result = result_of(job)
         except DivergedError as error:
             hear(Raised(job.trial, job.attempt, error))
             return
@@ -118,6 +122,29 @@ def test_every_trial_ends_once_whatever_the_order_of_answers(folder: StudyFolder
             assert record.trials[trial.parent].over
             assert trial.first_epoch == record.trials[trial.parent].config["stop_after"]
     assert any(trial.parent for trial in record.trials.values()) == (algorithm == "hyperband")
+
+
+def test_a_study_that_is_short_of_time_keeps_some_for_its_confirmation(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of 10 s in 200 s, a leader to be trained twice in five folds: it stops searching, and confirms."""
+    space, now = _space("random", 50), [0.0]
+
+    def later(job: Job) -> TrialResult:
+        now[0] += 10.0 * job.folds
+        return stub_result(job)
+
+    monkeypatch.setitem(globals(), "result_of", later)
+    started = dataclasses.replace(_started(space), confirm={"top": 1, "seeds": 2, "folds": None, "image_size": None})
+    executor, limits = ScriptedExecutor(1), StudyLimits(time_s=200)
+    study = Study(StudyRecord(started), space, folder, executor, limits=limits, clock=lambda: now[0])
+    record = study.run(started).record
+    assert [run.folds for run in record.confirming] == [5, 5]
+    assert len(record.searched) == 10
+    assert now[0] == 200
+    assert record.confirmed is not None
+    assert record.ended is not None
+    assert record.ended.reason == "time limit reached"
 
 
 def test_trials_that_were_caught_in_the_middle_come_first(folder: StudyFolder) -> None:
