@@ -76,7 +76,8 @@ def _cost_lines(cost: dict[str, Any], trials: int) -> Iterator[str]:
         of = f"variant {item['augmentation']} of the images" if item["augmentation"] else "the images"
         kept = f"{', '.join(item['cuts'])}, {_size(item['bytes'])}"
         state = "cached" if item["cached"] else f"about {duration(item['duration_s'])}, once"
-        yield f"frozen layers over {of} at {item['image_size']} px, up to {kept}: {state}"
+        steps = "" if item["preprocessing"] == "squash" else f" ({item['preprocessing']})"
+        yield f"frozen layers over {of} at {item['image_size']} px{steps}, up to {kept}: {state}"
     if live := cost["live_augmentation"]:
         yield (
             f"live augmentation runs the frozen layers anew: about {duration(live['trial_s'])} of every such trial; "
