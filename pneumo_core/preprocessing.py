@@ -54,6 +54,10 @@ class Preprocessing:
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}.")
 
+    def __str__(self) -> str:
+        """Returns the steps that are taken, as in `pad, gaussian, clahe`."""
+        return ", ".join(step for step in (self.resize, self.denoise, self.contrast) if step != "none")
+
     @property
     def needs_opencv(self) -> bool:
         """Whether OpenCV has to be installed for it."""

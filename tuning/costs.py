@@ -34,6 +34,7 @@ class PassCost:
 
     Attributes:
         image_size: side of the images, in px.
+        preprocessing: of the images, as in `pad, gaussian, clahe`.
         augmentation: empty for the images as they are; else distortion, seed and number of the variant.
         cuts: what is kept: `block5 average`, `block4`, ...
         bytes: that this takes on disk.
@@ -42,6 +43,7 @@ class PassCost:
     """
 
     image_size: int
+    preprocessing: str
     augmentation: str
     cuts: list[str]
     bytes: int
@@ -112,6 +114,7 @@ def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, 
     first, cuts = entries[0][0], [Cut.of(wanted.config) for wanted, _ in entries]
     return PassCost(
         image_size=first.config.image_size,
+        preprocessing=str(first.config.preprocessing),
         augmentation=first.augmentation,
         cuts=[f"block{cut.blocks} average" if cut.pooled else f"block{cut.blocks}" for cut in sorted(cuts)],
         bytes=sum(size for _, size in entries),

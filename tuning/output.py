@@ -93,7 +93,8 @@ def _cost_lines(cost: dict[str, Any], trials: int) -> Iterator[str]:
         of = f"variant {item['augmentation']} of the images" if item["augmentation"] else "the images"
         kept = f"{', '.join(item['cuts'])}, {_size(item['bytes'])}"
         state = "cached" if item["cached"] else f"about {duration(item['duration_s'])}, once"
-        yield f"frozen layers over {of} at {item['image_size']} px, up to {kept}: {state}"
+        steps = "" if item["preprocessing"] == "squash" else f" ({item['preprocessing']})"
+        yield f"frozen layers over {of} at {item['image_size']} px{steps}, up to {kept}: {state}"
     if confirm := cost["confirm"]:
         yield (
             f"confirming the leaders: {confirm['trainings']} trainings in {confirm['folds']} folds: about "

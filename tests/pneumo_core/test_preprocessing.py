@@ -152,6 +152,11 @@ def test_the_input_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(NOISE, before)
 
 
+def test_settings_are_named_by_what_they_do() -> None:
+    """In the order in which it is done; what is not done is not named."""
+    assert (str(PLAIN), str(Preprocessing("clahe", "gaussian", "pad"))) == ("squash", "pad, gaussian, clahe")
+
+
 @pytest.mark.parametrize("wrong", [{"contrast": "CLAHE"}, {"denoise": "median"}, {"resize": ""}])
 def test_unknown_settings_are_refused(wrong: dict[str, str]) -> None:
     """A typo in a model's settings must not become a default."""

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from pneumo_core.errors import DatasetError, ModelError, PromotionError, StudyError, WeightsError
 from pneumo_core.images import read_images
+from pneumo_core.preprocessing import Preprocessing
 from tuning import promotion as promotion_module
 from tuning.api import run_study
 from tuning.cli import app
@@ -35,7 +36,8 @@ epochs: 1
 algorithm: grid
 confirm: {top: 0}
 fixed:
-  {weights: random, activation_precision: float32, image_size: 32, batch_size: 16, head_units: 16, second_head_units: 8}
+  {weights: random, activation_precision: float32, image_size: 32, batch_size: 16, head_units: 16, second_head_units: 8,
+  contrast: clahe, resize: pad, learning_rate: 1.0e-4}
 parameters:
   unfrozen_layers: {type: choice, values: [0, 2]}
 start_with: [{unfrozen_layers: 0}]
@@ -78,7 +80,7 @@ def test_both_faces_and_the_stored_table_agree(
     stored = pd.read_csv(folder / "checked_scores.csv")
     root = Path(record.started.data_root)
     keras_face = mlflow.keras.load_model(uri)
-    pixels = read_images(root, stored["path"].tolist(), 32)
+    pixels = read_images(root, stored["path"].tolist(), 32, Preprocessing("clahe", "none", "pad"))
     by_keras = np.asarray(keras_face(pixels.astype(np.float32)))[:, 0]
     images = pd.DataFrame({"image": [(root / path).read_bytes() for path in stored["path"]]})
     by_function = mlflow.pyfunc.load_model(uri).predict(images)["probability"].to_numpy()
@@ -134,6 +136,7 @@ def test_the_version_says_where_it_comes_from(
         "pandas",
         "pillow",
         "pydicom",
+        "opencv-python-headless",
     }
     signature = mlflow.models.get_model_info("models:/faces@challenger").signature
     assert [field.name for field in signature.inputs] == ["image"]
