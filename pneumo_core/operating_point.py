@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pneumo_core.calibration import calibrated, fit_temperature
-from pneumo_core.errors import ConfigError
+from pneumo_core.errors import ConfigError, PneumoError
 from pneumo_core.scores import read_aligned
 
 RULES = ("sensitivity", "youden")
@@ -88,11 +88,14 @@ def choose_threshold(
 
     Raises:
         ConfigError: if there is no such rule or target.
+        PneumoError: if a class is missing.
     """
     if rule not in RULES:
         raise ConfigError(f"threshold rule: expected one of {', '.join(RULES)}; got {rule}.")
     if not 0 < target <= 1:
         raise ConfigError(f"target sensitivity: expected a number over 0, to 1; got {target}.")
+    if set(np.unique(labels)) != {0, 1}:
+        raise PneumoError(f"threshold: expected scores of both classes, got labels {np.unique(labels).tolist()}.")
     levels, sensitivity, specificity, positives = _at_each_level(labels, probabilities)
     if rule == "sensitivity":
         # 0.95 of 20 is 19, whatever the last digit of the product says

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 from simulated_scores import World
 
-from pneumo_core.intervals import Bootstrap, bootstrap_metrics, paired_auc_difference
+from pneumo_core.intervals import Bootstrap, bootstrap_metrics, paired_auc_difference, wilson
 from pneumo_core.scores import Scores
 from pneumo_core.seeds import generator
 from pneumo_core.weighted_metrics import WeightedMetrics
@@ -65,8 +65,11 @@ def alternatives(bootstrap: Bootstrap, table: Scores, world: World) -> dict[str,
     """Intervals of the ROC AUC that were not chosen, from the same draws."""
     draws, value = bootstrap.draws[:, 0], float(bootstrap.by_table[0, 0])
     low, high = np.quantile(draws, [0.025, 0.975])
-    reach = bootstrap.patients.quantile(bootstrap.patients.smaller_class()) * draws.std(ddof=1)
+    quantile = bootstrap.patients.quantile(bootstrap.patients.smaller_class())
+    reach = quantile * draws.std(ddof=1)
+    same = wilson(value, float(draws.std(ddof=1)), quantile, bootstrap.patients.smaller_class())
     found = {
+        "Wilson": (same.low, same.high),
         "percentile": (low, high),
         "basic": (2 * value - high, 2 * value - low),
         "BCa": _bca(bootstrap, table, world),
@@ -74,7 +77,7 @@ def alternatives(bootstrap: Bootstrap, table: Scores, world: World) -> dict[str,
     if 0 < value < 1:
         scale = reach / (value * (1 - value))
         middle = np.log(value / (1 - value))
-        found["logit"] = (1 / (1 + np.exp(scale - middle)), 1 / (1 + np.exp(-scale - middle)))
+        found["logit, delta method"] = (1 / (1 + np.exp(scale - middle)), 1 / (1 + np.exp(-scale - middle)))
     return {**found, "t": (value - reach, value + reach)}
 
 

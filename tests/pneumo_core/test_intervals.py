@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_core.errors import PneumoError
@@ -18,12 +18,14 @@ from pneumo_core.intervals import (
     Patients,
     bootstrap_metrics,
     on_log_scale,
+    on_logit_scale,
     paired_auc_difference,
+    paired_difference,
     patient_weights,
     reflected,
     wilson,
 )
-from pneumo_core.operating_point import OperatingPoint
+from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from pneumo_core.scores import read_scores
 
 POINT = OperatingPoint(0.5)
@@ -216,3 +218,27 @@ def test_2000_draws_over_1000_scores_take_less_than_2_seconds() -> None:
     begun = time.process_time()
     bootstrap_metrics([scores], POINT, 2000)
     assert time.process_time() - begun < 2
+
+
+def test_an_area_has_the_same_reach_on_either_side_in_logits() -> None:
+    """Read off the middle 95 % of the draws; draws of 1 are half a pair of patients short of it, not infinitely far."""
+    rng = np.random.default_rng(0)
+    draws = expit(rng.normal(3, 0.5, 20_000))
+    interval = on_logit_scale(float(expit(3)), draws, 2.0, 10**6)
+    assert (logit(interval.low), logit(interval.high)) == pytest.approx((2, 4), abs=0.03)
+    most_are_1 = np.append(np.full(900, 1.0), np.full(100, 0.95))
+    interval = on_logit_scale(0.99, most_are_1, 1.96, 5000)
+    reach = (logit(1 - 1e-4) - logit(0.95)) / 2
+    assert logit(interval.low) == pytest.approx(logit(0.99) - reach, rel=1e-3)
+
+
+def test_other_metrics_are_compared_in_pairs_too() -> None:
+    """By the same draws, each model at its own operating point; the AUC as `paired_auc_difference` does."""
+    first, second = _table(60, 2, folds=2), _table(60, 2, folds=2, seed=1, spread=4.0)
+    assert paired_difference([first], [second], "roc_auc", draws=50) == paired_auc_difference(first, second, draws=50)
+    interval = paired_difference([first], [second], "brier", draws=200)
+    values = [bootstrap_metrics([read_scores(table)], fit_operating_point(table), 2) for table in (first, second)]
+    column = values[0].names.index("brier")
+    assert interval.value == pytest.approx(values[0].by_table[0, column] - values[1].by_table[0, column])
+    assert interval.low < interval.value < interval.high
+    assert paired_difference([first], [first], "specificity", draws=50) == Interval(0.0, 0.0, 0.0)

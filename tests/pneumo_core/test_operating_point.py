@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from pneumo_core.errors import ConfigError
+from pneumo_core.errors import ConfigError, PneumoError
 from pneumo_core.operating_point import OperatingPoint, choose_threshold, fit_operating_point
 
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0])
@@ -87,6 +87,12 @@ def test_impossible_rules_are_refused(rule: str, target: float) -> None:
     """In one line that says what was expected."""
     with pytest.raises(ConfigError, match="expected"):
         choose_threshold(LABELS, PROBABILITIES, rule, target)
+
+
+def test_scores_of_one_class_have_no_threshold() -> None:
+    """There is nothing to tell apart."""
+    with pytest.raises(PneumoError, match="both classes"):
+        choose_threshold(np.zeros(3), np.array([0.1, 0.2, 0.3]))
 
 
 def test_the_point_is_fitted_on_all_folds_and_seeds_together() -> None:

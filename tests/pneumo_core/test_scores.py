@@ -60,7 +60,8 @@ def test_no_table_at_all_is_refused() -> None:
 
 
 def test_tables_are_put_in_the_order_of_the_first() -> None:
-    """By path."""
-    table = BARE.assign(path=["a", "b", "c"])
-    first, second = read_aligned([table, table.iloc[::-1]])
+    """By path; a patient's number may have become a word on the way."""
+    table = BARE.assign(path=["a", "b", "c"], group=[1, 2, 3])
+    first, second = read_aligned([table, table.iloc[::-1].assign(group=["3", "2", "1"])])
     assert first.probabilities.tolist() == second.probabilities.tolist()
+    assert first.patients.tolist() == second.patients.tolist()
