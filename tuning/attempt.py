@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # TensorFlow is imported where work is done: workers are star
 CHECKPOINT_INTERVAL_S = 5.0
 """At least as long between two checkpoints: what a killed worker loses is this, or one epoch if that is longer."""
 
+_WRITING_SHARE = 10
+
 Report = Callable[[int, dict[str, float]], None]
 """Takes each epoch's number (from 0) and metrics."""
 
@@ -139,7 +141,7 @@ class _Watch:
 
     def __init__(self, job: Job, report: Report, stopping: Callable[[], bool], clock: Callable[[], float]) -> None:
         self._job, self._report, self._stopping, self._clock = job, report, stopping, clock
-        self._saved_at = clock()
+        self._saved_at, self._pause_s = clock(), CHECKPOINT_INTERVAL_S
         self.hopeless = False
 
     def __call__(self, training: Training) -> bool:
@@ -150,7 +152,7 @@ class _Watch:
         if self.hopeless or (control.finished and not self._job.keep_state):
             return True
         leave = self._stopping() and not control.finished
-        if leave or control.finished or self._clock() - self._saved_at >= CHECKPOINT_INTERVAL_S:
+        if leave or control.finished or self._clock() - self._saved_at >= self._pause_s:
             self.save(training.state)
         if leave:
             raise AttemptLeftError
@@ -161,10 +163,12 @@ class _Watch:
         from pneumo_core.checkpoint import write_checkpoint
 
         checkpoints, trial, attempt = Checkpoints(self._job.checkpoints), self._job.trial, self._job.attempt
-        path = checkpoints.path(trial, attempt)
+        path, begun = checkpoints.path(trial, attempt), time.monotonic()
         try:
             write_checkpoint(state, path)
             checkpoints.discard_older(trial, attempt)
         except OSError as error:
             raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error
+        # Folds of large heads take hundreds of MB: no more than a tenth of the time goes into writing them.
+        self._pause_s = max(CHECKPOINT_INTERVAL_S, _WRITING_SHARE * (time.monotonic() - begun))
         self._saved_at = self._clock()
