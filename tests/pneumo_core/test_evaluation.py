@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from pneumo_core.errors import PneumoError
-from pneumo_core.evaluation import compute_metrics, confusion_counts, score_table, text_report
+from pneumo_core.evaluation import SCORE_COLUMNS, compute_metrics, confusion_counts, logits_of, score_table, text_report
 from pneumo_core.metric_names import METRIC_NAMES
 
 
 def _scores(labels: list[int], probabilities: list[float]) -> pd.DataFrame:
     names = [f"{number}.jpeg" for number in range(len(labels))]
     manifest = pd.DataFrame({"path": names, "group": names, "subtype": "normal", "label": labels})
-    return score_table(manifest, np.array(probabilities))
+    return manifest.assign(probability=probabilities)
 
 
 HAND_WORKED = _scores([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], [0.1, 0.2, 0.6, 0.3, 0.9, 0.8, 0.7, 0.4, 0.5, 0.95])
@@ -30,6 +30,14 @@ def test_metrics_equal_a_hand_worked_table() -> None:
     assert metrics["roc_auc"] == pytest.approx(22 / 24)  # 22 of 24 pairs stand in the right order
     assert metrics["brier"] == pytest.approx(1.2525 / 10)
     assert confusion_counts(HAND_WORKED).tolist() == [[3, 1], [1, 5]]
+
+
+def test_a_table_of_logits_has_the_metrics_of_its_probabilities() -> None:
+    """As trials make it; columns and order are those that are documented."""
+    table = score_table(HAND_WORKED, logits_of(HAND_WORKED["probability"].to_numpy()), fold=3)
+    assert tuple(table.columns) == SCORE_COLUMNS
+    assert set(table["fold"]) == {3}
+    assert compute_metrics(table, 0.45) == pytest.approx(compute_metrics(HAND_WORKED, 0.45))
 
 
 def test_the_threshold_moves_the_operating_point_and_nothing_else() -> None:
