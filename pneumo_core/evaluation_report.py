@@ -134,7 +134,8 @@ def report_text(report: EvaluationReport, class_names: tuple[str, str]) -> str:
     """
     rows = [(_LABELS.get(name, name), one) for name, one in report.metrics.items()]
     rows += [(f"sensitivity, {name}", one) for name, one in report.subtype_sensitivity.items()]
-    rows += [(f"{_LABELS[name]}, uncalibrated", one) for name, one in report.uncalibrated.items()]
+    if report.operating_point.temperature != 1:
+        rows += [(f"{_LABELS[name]}, uncalibrated", one) for name, one in report.uncalibrated.items()]
     table = ["| metric | value | low | high |", "| --- | --- | --- | --- |"]
     table += [f"| {name} | {_number(one.value)} | {_number(one.low)} | {_number(one.high)} |" for name, one in rows]
     return "\n".join(

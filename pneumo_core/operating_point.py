@@ -44,7 +44,8 @@ class OperatingPoint:
             "sensitivity": f", the highest with a sensitivity of {self.target} on the scores it was chosen on",
             "youden": ", chosen for the largest sensitivity + specificity",
         }.get(self.rule, ", as given")
-        return f"threshold {self.threshold:.4g}{origin}; temperature {self.temperature:.3g}"
+        temperature = "" if self.temperature == 1 else f"; temperature {self.temperature:.3g}"
+        return f"threshold {self.threshold:.4g}{origin}{temperature}"
 
 
 def fit_operating_point(

@@ -131,7 +131,7 @@ def plot_confusion(scores: pd.DataFrame, class_names: tuple[str, str], threshold
         axis.text(column, row, text, ha="center", va="center", color=colour)
     axis.set_xticks([0, 1], class_names)
     axis.set_yticks([0, 1], class_names, rotation=90, va="center")
-    axis.set(xlabel="called", ylabel="true", title=f"Confusion matrix at threshold {threshold:g}")
+    axis.set(xlabel="called", ylabel="true", title=f"Confusion matrix at threshold {threshold:.3g}")
     return figure
 
 

@@ -119,8 +119,8 @@ def confirmation_sentences(record: StudyRecord) -> list[str]:
         f"{over}" + (f"; tied with {', '.join(tied)}: these images and seeds cannot tell them apart" if tied else "")
     )
     sentences.append(
-        f"optimism: the search had given it {record.trials[first.trial].score:.4f}, better by "
-        f"{whole.observed_optimism:+.4f}; by the chance of the images alone the best of {whole.compared} equal "
+        f"optimism: the search had given it {record.trials[first.trial].score:.4f}, "
+        f"{abs(whole.observed_optimism):.4f} {'better' if whole.observed_optimism > 0 else 'worse'}; by the chance of the images alone the best of {whole.compared} equal "
         f"configurations looks about {whole.expected_optimism:.4f} better than it is"
     )
     return sentences
