@@ -44,7 +44,8 @@ def print_json(document: Any) -> None:
 
 def print_leaderboard(record: StudyRecord, top: int | None) -> None:
     """Prints the trials of a study, best first, and why trials failed."""
-    from tuning.ranking import confirmation_sentences, failures, leaderboard_table
+    from tuning.confirmed import confirmation_sentences
+    from tuning.ranking import failures, leaderboard_table
 
     opened = console()
     opened.print(leaderboard_table(record, top, opened.width))

@@ -7,6 +7,7 @@ import contextlib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tuning.confirmed import confirmation_sentences
 from tuning.events import (
     AttemptFailed,
     AttemptStarted,
@@ -20,7 +21,7 @@ from tuning.events import (
     TrialFailed,
 )
 from tuning.protocol import images_in_words
-from tuning.ranking import confirmation_sentences, format_value
+from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
 
 

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pneumo_core.errors import StoreError
-from tuning.events import TrialConfirmed
+from tuning.confirmed import confirmed_summary
 from tuning.journal import read_journal
 from tuning.record import StudyRecord, TrialRecord, replay
 from tuning.store import Store
@@ -52,78 +52,6 @@ def leaderboard_rows(record: StudyRecord) -> list[dict[str, Any]]:
         }
         for trial in record.ranked()
     ]
-
-
-def trial_summary(trial: TrialRecord) -> dict[str, Any]:
-    """Returns the best trial as `tune run --json` has it: with its score in the search, and confirmed or not."""
-    return {
-        "trial": trial.trial,
-        "score": trial.score,
-        "params": trial.params,
-        "run_id": trial.run_id,
-        "confirmed": trial.confirmed is not None,
-        "confirmation": trial.confirmed and confirmed_summary(trial.confirmed),
-    }
-
-
-def confirmed_summary(confirmed: TrialConfirmed) -> dict[str, Any]:
-    """Returns a place among the confirmed ones: rank, score, interval, tied, difference, deviation, metrics, runs."""
-    return {
-        "rank": confirmed.rank,
-        "score": confirmed.score,
-        "interval": [confirmed.low, confirmed.high],
-        "tied_with_first": confirmed.tied,
-        "difference_to_first": confirmed.difference,
-        "seed_deviation": confirmed.deviation,
-        "metrics": confirmed.metrics,
-        "threshold": confirmed.threshold,
-        "temperature": confirmed.temperature,
-        "runs": confirmed.runs,
-    }
-
-
-def confirmation_summary(record: StudyRecord) -> dict[str, Any] | None:
-    """Returns what became of the confirmation, the ranking in it; None if there was none or it is not over."""
-    whole = record.confirmed
-    if whole is None:
-        return None
-    places = [trial.confirmed for trial in record.searched if trial.confirmed]
-    return {
-        **whole.confirm,
-        "best": whole.best or None,
-        "ranking": [
-            {"trial": place.trial, **confirmed_summary(place)} for place in sorted(places, key=lambda place: place.rank)
-        ],
-        "left_out": whole.left_out,
-        "compared": whole.compared,
-        "expected_optimism": whole.expected_optimism,
-        "observed_optimism": whole.observed_optimism,
-    }
-
-
-def confirmation_sentences(record: StudyRecord) -> list[str]:
-    """Returns what the confirmation came to, for people."""
-    whole, objective = record.confirmed, record.started.objective
-    if whole is None:
-        return (
-            ["not confirmed: the leaders were chosen for these scores, which flatters them"] if record.searched else []
-        )
-    over = f"{whole.confirm['seeds']} seeds × {whole.confirm['folds']} folds"
-    sentences = [f"{trial} could not be confirmed ({reason})" for trial, reason in whole.left_out.items()]
-    places = sorted((t.confirmed for t in record.searched if t.confirmed), key=lambda place: place.rank)
-    if not places:
-        return sentences
-    first, tied = places[0], [place.trial for place in places if place.tied]
-    sentences.append(
-        f"confirmed: {first.trial} with {objective} {first.score:.4f} ({first.low:.4f} to {first.high:.4f}, 95 %) over "
-        f"{over}" + (f"; tied with {', '.join(tied)}: these images and seeds cannot tell them apart" if tied else "")
-    )
-    sentences.append(
-        f"optimism: the search had given it {record.trials[first.trial].score:.4f}, "
-        f"{abs(whole.observed_optimism):.4f} {'better' if whole.observed_optimism > 0 else 'worse'}; by the chance of the images alone the best of {whole.compared} equal "
-        f"configurations looks about {whole.expected_optimism:.4f} better than it is"
-    )
-    return sentences
 
 
 def leaderboard_table(record: StudyRecord, top: int | None = None, width: int = 200) -> Table:

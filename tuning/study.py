@@ -16,6 +16,7 @@ from search_spaces import SearchSpace
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
 from tuning.confirmation import conclude, expected_s, next_retraining, retrainings
+from tuning.confirmed import confirmation_summary, trial_summary
 from tuning.events import (
     AttemptFailed,
     AttemptStarted,
@@ -30,7 +31,6 @@ from tuning.events import (
 )
 from tuning.executors import Begun, EpochReport, Executor, Finished, Left, Lost, Message, Raised
 from tuning.journal import Journal, read_journal
-from tuning.ranking import confirmation_summary, trial_summary
 from tuning.record import StudyRecord, TrialRecord
 from tuning.search import Search
 from tuning.signals import StopRequest
