@@ -7,7 +7,6 @@ journal's times, so that writing something again changes nothing; `tuning.projec
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import logging
@@ -20,23 +19,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pneumo_core.errors import PneumoError, StoreError, TrackingError
-from tuning.events import (
-    AttemptFailed,
-    AttemptStarted,
-    EpochEnded,
-    StudyConfirmed,
-    StudyEnded,
-    StudyResumed,
-    StudyStarted,
-    TrialCompleted,
-    TrialConfirmed,
-    TrialFailed,
-    TrialStarted,
-)
+from tuning.events import StudyStarted
 from tuning.journal import Entry
+from tuning.pages import RUN_STATUS, TEXT_LIMIT, Page, study_page, study_tags, trial_page
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store, StudyFolder
 
@@ -51,9 +39,8 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-_RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _DIGEST_LIMIT = 36
-_TAG_LIMIT, _TEXT_LIMIT = 8000, 5000  # MLflow's ends are 6000 characters for a parameter, 8000 for a tag
+_TAG_LIMIT = 8000  # characters; MLflow's own end
 _BATCH_LIMIT = 800  # metrics; MLflow's end is 1000 of all kinds
 _PAGE = 1000  # runs of one answer
 _CHATTY = ("mlflow.store.db.utils", "urllib3.connectionpool")  # they print what is raised as well
@@ -294,7 +281,7 @@ class Tracker:
         Raises:
             OutageError: if MLflow does not make it.
         """
-        tags = {**_study_tags(record.started), "pneumo.kind": "study"}
+        tags = {**study_tags(record.started), "pneumo.kind": "study"}
         return self._create_run(record.started.study, tags, at)
 
     def open_trial(self, record: StudyRecord, trial: TrialRecord, parent: str, at: float) -> str:
@@ -313,7 +300,7 @@ class Tracker:
             OutageError: if MLflow does not make it.
         """
         tags = {
-            **_study_tags(record.started),
+            **study_tags(record.started),
             "pneumo.kind": "confirmation" if trial.confirms else "trial",
             "pneumo.trial": trial.trial,
             "pneumo.folds": str(trial.folds),
@@ -344,7 +331,7 @@ class Tracker:
         Side effects:
             Removes the trial's staging folder.
         """
-        page = _trial_page(trial, news, losses)
+        page = trial_page(trial, news, losses)
         staging = self._folder.staging(trial.trial)
         uploads = page.ends_well and staging.is_dir()
         self._each(
@@ -371,9 +358,9 @@ class Tracker:
         Side effects:
             Removes the study's staging folder.
         """
-        page = _study_page(record, news)
+        page = study_page(record, news)
         staging = self._folder.staging("study")
-        ends = page.status in _RUN_STATUS.values()
+        ends = page.status in RUN_STATUS.values()
         uploads = ends and staging.is_dir()
         self._each(
             *(lambda name=name: self._delete_tag(run_id, name) for name in page.outdated_tags),
@@ -523,10 +510,10 @@ class Tracker:
         except RefusalError as refusal:
             raise OutageError(*refusal.args) from refusal
 
-    def _log(self, run_id: str, page: _Page) -> None:
+    def _log(self, run_id: str, page: Page) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        params = [Param(name, str(value)[:_TEXT_LIMIT]) for name, value in page.params.items()]
+        params = [Param(name, str(value)[:TEXT_LIMIT]) for name, value in page.params.items()]
         tags = [RunTag(name, value[:_TAG_LIMIT]) for name, value in page.tags.items()]
         points = [Metric(p.name, p.value, _milliseconds(p.at), p.step) for p in page.points if math.isfinite(p.value)]
         self._client.log_batch(run_id, points[:_BATCH_LIMIT], params, tags)
@@ -546,7 +533,7 @@ class Tracker:
         tags = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
 
-    def _set_status(self, run_id: str, page: _Page) -> None:
+    def _set_status(self, run_id: str, page: Page) -> None:
         if page.status == "RUNNING":
             self._client.update_run(run_id, page.status)
         elif page.status:
@@ -563,179 +550,6 @@ class Tracker:
     def _delete_tag(self, run_id: str, name: str) -> None:
         with contextlib.suppress(RefusalError), self._judging():  # it need not be there
             self._client.delete_tag(run_id, name)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Point:
-    """A metric at a step, measured at a time in seconds since 1970."""
-
-    name: str
-    value: float
-    step: int
-    at: float
-
-
-@dataclasses.dataclass
-class _Page:
-    """What is to be written to a run.
-
-    Attributes:
-        opened: whether the run is new, and so lacks what never changes.
-        params: by name.
-        tags: by name.
-        outdated_tags: those to be removed.
-        points: of metrics.
-        status: MLflow's name of it; empty to leave it.
-        ended_at: when the run ended, in seconds since 1970, if it did.
-    """
-
-    opened: bool = False
-    params: dict[str, Any] = dataclasses.field(default_factory=dict)
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    outdated_tags: list[str] = dataclasses.field(default_factory=list)
-    points: list[_Point] = dataclasses.field(default_factory=list)
-    status: str = ""
-    ended_at: float = 0.0
-
-    @property
-    def ends_well(self) -> bool:
-        """Whether the run has a result."""
-        return self.status == "FINISHED"
-
-    def measure(self, values: Mapping[str, float], step: int, at: float) -> None:
-        """Adds a point to each metric."""
-        self.points += [_Point(name, value, step, at) for name, value in values.items()]
-
-    def end(self, status: str, at: float) -> None:
-        """Ends the run."""
-        self.status, self.ended_at = status, at
-
-
-def _study_tags(started: StudyStarted) -> dict[str, str]:
-    """What a study's run and its trials' have in common."""
-    return {
-        "pneumo.study": started.study,
-        "pneumo.study_id": started.study_id,
-        "pneumo.space": started.space,
-        "pneumo.space_digest": started.space_digest,
-        "pneumo.data_digest": started.data_digest,
-        "pneumo.split_digest": started.split_digest,
-        "pneumo.git_commit": started.commit,
-        "pneumo.threads": str(started.threads),
-        "pneumo.algorithm": started.algorithm,
-        "mlflow.source.name": "tune run",
-        **{f"pneumo.version.{name}": version for name, version in started.versions.items()},
-    }
-
-
-def _trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, str]) -> _Page:
-    page = _Page()
-    for entry in news:
-        match entry.event:
-            case TrialStarted(config=config):
-                page.opened, page.params = True, config
-            case AttemptStarted(attempt=attempt) if attempt > 1:
-                page.tags["pneumo.attempts"] = str(attempt)
-            case AttemptFailed():
-                reasons = (f"{attempt}: {reason}" for attempt, reason in losses.items())
-                page.tags["pneumo.lost_attempts"] = "\n".join(reasons)
-            case EpochEnded(epoch=epoch, metrics=metrics):
-                page.measure({f"epoch/{name}": value for name, value in metrics.items()}, epoch + 1, entry.at)
-            case TrialCompleted():
-                _complete(page, entry.event, entry.at)
-            case TrialConfirmed():
-                _confirm(page, entry.event, entry.at)
-            case TrialFailed(reason=reason):
-                page.tags["pneumo.failure"] = reason[:_TEXT_LIMIT]
-                page.end("FAILED", entry.at)
-            case StudyEnded():
-                page.end("KILLED", entry.at)
-            case StudyResumed():
-                page.status = "RUNNING"
-    return page
-
-
-def _complete(page: _Page, event: TrialCompleted, at: float) -> None:
-    marks = {"best_epoch": event.best_epoch + 1.0, "duration_s": event.duration_s}
-    ends = {name: values for name, values in event.intervals.items() if name in event.metrics}
-    page.measure(event.metrics | marks | _ends(ends), 0, at)
-    page.measure({"threshold": event.threshold, "temperature": event.temperature}, 0, at)
-    page.tags["pneumo.weights_digest"] = event.weights_digest
-    page.tags["pneumo.activations_digest"] = event.activations_digest
-    if event.variant_digests:
-        page.tags["pneumo.variant_digests"] = " ".join(event.variant_digests)
-    if event.pruned:
-        page.tags["pneumo.pruned"] = "true"
-    page.end("FINISHED", at)
-
-
-def _confirm(page: _Page, event: TrialConfirmed, at: float) -> None:
-    """On the leader's own run: what the trainings that confirm it came to."""
-    means = {name: values[0] for name, values in event.metrics.items() if values[0] is not None}
-    ends = {name: values[1:] for name, values in event.metrics.items()}
-    page.measure({f"confirmed_{name}": value for name, value in (means | _ends(ends)).items()}, 0, at)
-    page.tags |= {"pneumo.confirmed_rank": str(event.rank), "pneumo.confirmed_tied": str(event.tied).lower()}
-
-
-def _ends(intervals: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
-    """Lower and upper ends of intervals as metrics of their own."""
-    named = (
-        (f"{name}_{end}", value)
-        for name, ends in intervals.items()
-        for end, value in zip(("low", "high"), ends, strict=True)
-    )
-    return {name: value for name, value in named if value is not None}
-
-
-def _study_page(record: StudyRecord, news: Sequence[Entry]) -> _Page:
-    page = _Page()
-    for entry in news:
-        match entry.event:
-            case StudyStarted():
-                page.opened, page.params = True, _settings(entry.event)
-            case StudyResumed(trials=trials):
-                page.status, page.outdated_tags = "RUNNING", ["pneumo.failure", "pneumo.ended"]
-                page.tags["pneumo.trials_wanted"] = str(trials)
-                if record.forced:
-                    page.tags["pneumo.forced"] = "\n".join(record.forced)
-            case StudyConfirmed() if entry.event.best:
-                page.tags |= {"pneumo.confirmed_best": entry.event.best}
-                optimism = {"expected": entry.event.expected_optimism, "observed": entry.event.observed_optimism}
-                page.measure({f"{name}_optimism": value for name, value in optimism.items()}, 0, entry.at)
-            case StudyEnded() if entry.event is record.ended:  # not one that the study went on after
-                _end(page, record, entry.event, entry.at)
-    return page
-
-
-def _settings(event: StudyStarted) -> dict[str, Any]:
-    return {
-        "objective": event.objective,
-        "direction": event.direction,
-        "algorithm": event.algorithm,
-        "trials": event.trials,
-        "seed": event.seed,
-        "searched": ", ".join(event.parameters),
-        "folds": event.folds,
-        "confirm": json.dumps(event.confirm),
-        "data": event.data,
-        **{f"{role}_images": count for role, count in event.images.items()},
-    }
-
-
-def _end(page: _Page, record: StudyRecord, event: StudyEnded, at: float) -> None:
-    best = record.best()
-    if best is not None:
-        page.measure({f"best_{name}": value for name, value in best.metrics.items()}, 0, at)
-        if best.confirmed:
-            place, objective = best.confirmed, record.started.objective
-            means = {objective: place.score} | _ends({objective: [place.low, place.high]})
-            page.measure({f"confirmed_{name}": value for name, value in means.items()}, 0, at)
-        page.tags |= {"pneumo.best_trial": best.trial, "pneumo.best_run": best.run_id or ""}
-    if event.reason:
-        name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"
-        page.tags[name] = event.reason[:_TEXT_LIMIT]
-        page.outdated_tags = [outdated for outdated in page.outdated_tags if outdated != name]
-    page.end(_RUN_STATUS[event.status], at)
 
 
 @contextlib.contextmanager
