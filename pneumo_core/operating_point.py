@@ -71,6 +71,18 @@ def fit_operating_point(
     return OperatingPoint(threshold, temperature, rule, target if rule == "sensitivity" else None)
 
 
+def check_rule(rule: str, target: float) -> None:
+    """Makes sure that a threshold can be chosen so.
+
+    Raises:
+        ConfigError: if there is no such rule or target.
+    """
+    if rule not in RULES:
+        raise ConfigError(f"threshold rule: expected one of {', '.join(RULES)}; got {rule}.")
+    if not 0 < target <= 1:
+        raise ConfigError(f"target sensitivity: expected a number over 0, to 1; got {target}.")
+
+
 def choose_threshold(
     labels: np.ndarray, probabilities: np.ndarray, rule: str = DEFAULT_RULE, target: float = DEFAULT_TARGET
 ) -> float:
@@ -91,10 +103,7 @@ def choose_threshold(
         ConfigError: if there is no such rule or target.
         PneumoError: if a class is missing.
     """
-    if rule not in RULES:
-        raise ConfigError(f"threshold rule: expected one of {', '.join(RULES)}; got {rule}.")
-    if not 0 < target <= 1:
-        raise ConfigError(f"target sensitivity: expected a number over 0, to 1; got {target}.")
+    check_rule(rule, target)
     if set(np.unique(labels)) != {0, 1}:
         raise PneumoError(f"threshold: expected scores of both classes, got labels {np.unique(labels).tolist()}.")
     levels, sensitivity, specificity, positives = _at_each_level(labels, probabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,16 +68,23 @@ class Assembly:
         self._dataset = _indexed(record)
         self._data = _opened(store, record, self._dataset, tell)
 
-    def build(self) -> None:
-        """Writes the model's folder, and makes sure that it scores as what was trained."""
+    def build(self, threshold_rule: str, target_sensitivity: float) -> None:
+        """Writes the model's folder, and makes sure that it scores as what was trained.
+
+        Args:
+            threshold_rule: see `pneumo_core.operating_point.choose_threshold`.
+            target_sensitivity: likewise.
+        """
         from pneumo_core.evaluation_report import evaluate
         from tuning.whole_model import whole_model
 
         self._tell(f"building the whole model of {self._trial.trial}")
-        self.whole = whole = whole_model(self._record, self._trial, self._data, self._scratch, self._tell)
+        whole = whole_model(self._record, self._trial, self._data, self._scratch, self._tell)
+        self.whole = whole = whole.at(threshold_rule, target_sensitivity)
         self._keras_model = self._written(whole)
         self._check(whole)
-        self._report("validation", evaluate(whole.scores))
+        report = evaluate(whole.scores, operating_point=whole.operating_point)
+        self._report("validation", dataclasses.replace(report, fitted_here=True))
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
         if self._trial.confirmed is None:
             self.warnings.append(

@@ -13,10 +13,26 @@ import typer
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.arguments import parse_classes, parse_duration, parse_size
+from tuning.cli_groups import cache_app, data_app, spaces_app
+from tuning.options import (
+    AS_BEFORE,
+    AttemptsOption,
+    BudgetOption,
+    CacheOption,
+    FoldsOption,
+    JsonOption,
+    PatternOption,
+    PlotsOption,
+    StoreOption,
+    StudyArgument,
+    TimeOption,
+    TimeoutOption,
+    WorkersOption,
+    open_store,
+)
 from tuning.output import console, metric_lines, print_json, print_leaderboard, print_plan, teller
 
 if TYPE_CHECKING:
-    from tuning.store import Store
     from tuning.study import StudyResult
 
 
@@ -44,52 +60,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets.")
-cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
-spaces_app = typer.Typer(help="List, show and check search spaces.")
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(cache_app, name="cache")
-
-StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="TUNE_STORE", help="Folder of studies, MLflow database and artifacts.")
-]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of activations of frozen layers; in the store if left out.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
-_AS_BEFORE = "As for `tune run`; as at the study's start if left out."
-BudgetOption = Annotated[
-    str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
-]
-TimeOption = Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h, 1h30m.")]
-WorkersOption = Annotated[
-    int, typer.Option(min=0, help="Processes that make trials side by side; 0 makes them in the study's own.")
-]
-TimeoutOption = Annotated[
-    str | None, typer.Option(help="Kill a trial's process after this long and try it again: 90s, 30m, 2h.")
-]
-AttemptsOption = Annotated[int, typer.Option(min=1, help="A trial whose process was lost this many times has failed.")]
-FoldsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=20,
-        help="Folds by patient that every trial is trained in; 1 for a hold-out. If left out, 5 where nothing but "
-        "heads is trained, else 1.",
-    ),
-]
-PatternOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REGEX",
-        help="Finds the patient in an image's path, by a group named `patient`; for names other than Kaggle's.",
-    ),
-]
-PlotsOption = Annotated[
-    bool, typer.Option("--plots/--no-plots", help="Draw plots of each trial, half a second of a processor each.")
-]
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -177,7 +150,7 @@ def run(
     settings = StudySettings(
         space=open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed),
         data=data,
-        store=_open_store(store),
+        store=open_store(store),
         name=study,
         class_names=parse_classes(classes),
         skip_unreadable=skip_unreadable,
@@ -210,12 +183,12 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=0, help=_AS_BEFORE)] = None,
-    trial_timeout: Annotated[str | None, typer.Option(help=_AS_BEFORE)] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help=_AS_BEFORE)] = None,
-    plots: Annotated[bool | None, typer.Option("--plots/--no-plots", help=_AS_BEFORE)] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help=_AS_BEFORE)] = None,
-    cache_budget: Annotated[str | None, typer.Option(help=_AS_BEFORE)] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
+    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
+    plots: Annotated[bool | None, typer.Option("--plots/--no-plots", help=AS_BEFORE)] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
+    cache_budget: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
@@ -241,7 +214,7 @@ def resume(
     work = {name: value for name, value in given.items() if value is not None}
     tell = teller()
     result = resume_study(
-        _open_store(store),
+        open_store(store),
         study,
         trials=trials,
         data=data,
@@ -267,7 +240,7 @@ def confirm_study(
     ] = None,
     time: TimeOption = None,
     data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help=_AS_BEFORE)] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
@@ -285,7 +258,7 @@ def confirm_study(
     given = {"workers": workers, "time_limit_s": parse_duration("--time", time), "tracking_uri": tracking_uri}
     tell = teller()
     result = resume_study(
-        _open_store(store),
+        open_store(store),
         study,
         data=data,
         confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
@@ -308,7 +281,7 @@ def sync(
     """Write to MLflow what it lacks of a study, as after its server was away."""
     from tuning.sync import sync_study
 
-    if not sync_study(_open_store(store).existing(), study, tracking_uri, tell=teller()):
+    if not sync_study(open_store(store).existing(), study, tracking_uri, tell=teller()):
         raise typer.Exit(1)
     print(f"{study}: MLflow has all of it.")
 
@@ -318,7 +291,7 @@ def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = Fals
     """List the studies of a store, oldest first."""
     from tuning.ranking import studies_rows, studies_table
 
-    opened = _open_store(store)
+    opened = open_store(store)
     rows = studies_rows(opened)
     if as_json:
         print_json(rows)
@@ -338,7 +311,7 @@ def leaderboard(
     """Show the trials of a study, best first."""
     from tuning.ranking import leaderboard_rows, load_record
 
-    record = load_record(_open_store(store), study)
+    record = load_record(open_store(store), study)
     if as_json:
         print_json(leaderboard_rows(record)[:top])
     else:
@@ -353,23 +326,33 @@ def promote(
         None
     ),
     alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check the model, register nothing.")] = False,
+    threshold_rule: Annotated[
+        str, typer.Option(help="How the threshold is chosen on validation scores: sensitivity or youden.")
+    ] = "sensitivity",
+    target_sensitivity: Annotated[
+        float, typer.Option(help="The least sensitivity there, for the rule of that name.")
+    ] = 0.95,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build and check; leave the test folder closed, register nothing.")
+    ] = False,
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
     ] = None,
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:
-    """Register the whole model of a trial: prefix, trained layers and head, checked against the trial's own scores."""
+    """Score the whole model of a trial on the test folder and register it: prefix, trained layers, head, threshold."""
     from tuning.promotion import promote as promote_trial
 
     result = promote_trial(
-        _open_store(store),
+        open_store(store),
         study,
         trial=trial,
         model=model,
         alias=alias,
         dry_run=dry_run,
+        threshold_rule=threshold_rule,
+        target_sensitivity=target_sensitivity,
         tracking_uri=tracking_uri,
         tell=teller(),
     )
@@ -409,7 +392,7 @@ def predict(
     from tuning.prediction import predict_files, save_figure
     from tuning.registry import Registry
 
-    said = predict_files(Registry(_open_store(store), tracking_uri), model, images)
+    said = predict_files(Registry(open_store(store), tracking_uri), model, images)
     if as_json:
         print_json(said.rows(triage=triage))
     elif said.images:
@@ -433,7 +416,7 @@ def ui(
     from tuning.ranking import load_record
     from tuning.ui import compare_url, serve_ui
 
-    opened = _open_store(store).existing()
+    opened = open_store(store).existing()
     record = load_record(opened, study) if study else None
 
     def ready(base_url: str) -> None:
@@ -445,135 +428,6 @@ def ui(
         raise typer.Exit(serve_ui(opened, host, port, ready))
 
 
-@spaces_app.callback(invoke_without_command=True)
-def list_spaces(ctx: typer.Context) -> None:
-    """List the shipped search spaces."""
-    if ctx.invoked_subcommand is None:
-        from tuning.spaces import spaces_table
-
-        console().print(spaces_table())
-
-
-@spaces_app.command("show")
-def show_space(
-    name: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")], as_json: JsonOption = False
-) -> None:
-    """Print a space as it is written."""
-    from search_spaces import find_space
-    from tuning.spaces import open_space
-
-    space = open_space(name)
-    if as_json:
-        print_json(space.model_dump(mode="json"))
-    else:
-        print(find_space(name).read_text(encoding="utf-8"), end="")
-
-
-@spaces_app.command("check")
-def check_space(file: Annotated[str, typer.Argument(help="A YAML file or a shipped space.")]) -> None:
-    """Check a space and list everything that is wrong with it."""
-    from tuning.spaces import open_space
-
-    space = open_space(file)
-    size = space.size()
-    extent = "endless" if size is None else f"{size:,}"
-    print(f"{file}: fine; {len(space.parameters)} searched parameters, {extent} configurations.")
-
-
-@data_app.command("fetch")
-def fetch_data() -> None:
-    """Download the Kaggle chest X-ray data set and print where it lies."""
-    from pneumo_core.download import fetch_kaggle
-    from pneumo_core.layout import find_root
-
-    print(find_root(fetch_kaggle()))
-
-
-@data_app.command("demo")
-def make_demo_data(
-    directory: Annotated[Path | None, typer.Argument(help="New folder; in the store if left out.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds make equal images.")] = 0,
-    patients: Annotated[int, typer.Option(min=1, help="How many patients are drawn.")] = 200,
-    store: StoreOption = Path("mlruns"),
-) -> None:
-    """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie."""
-    from tuning.data_sources import demo_data, make_demo
-
-    print(demo_data(_open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
-
-
-@data_app.command("ledger")
-def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List every time the test folder was opened, was not because scores were there, or was refused; oldest first."""
-    from tuning.ledger import Ledger
-    from tuning.ledger_table import ledger_rows, ledger_table, ledger_warnings
-
-    opened = _open_store(store).existing()
-    entries = Ledger(opened).entries()
-    if as_json:
-        print_json(ledger_rows(entries))
-    elif entries:
-        console().print(ledger_table(entries))
-        for sentence in ledger_warnings(entries):
-            print(f"tune: {sentence}", file=sys.stderr)
-    else:
-        print(f"the test folder was never opened by {opened.root}.", file=sys.stderr)
-
-
-@data_app.command("check")
-def check_data_folder(
-    directory: Annotated[Path, typer.Argument(help="Folder of images, or one above it.")],
-    classes: Annotated[str, typer.Option(help="Folder names of the negative and the positive class.")] = (
-        "NORMAL,PNEUMONIA"
-    ),
-    patient_pattern: PatternOption = None,
-    html: Annotated[Path | None, typer.Option(help="Also write a page with thumbnails to this file.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Look for unusable files, duplicates, leaks between train and test, and labels that files give away.
-
-    Ends with exit code 1 if test images, or their patients, are also outside of test.
-    """
-    from tuning.data_check import check_data, data_document, data_tables, leak_sentence
-    from tuning.data_page import check_target, write_page
-
-    check_target(html)
-    audit = check_data(directory, class_names=parse_classes(classes), patient_pattern=patient_pattern)
-    if sentence := leak_sentence(audit):
-        print(f"tune: {sentence}", file=sys.stderr, flush=True)
-    if html:
-        write_page(audit, html)
-    if as_json:
-        print_json(data_document(audit))
-    else:
-        console().print(data_tables(audit))
-    if audit.leaks:
-        raise typer.Exit(1)
-
-
-@cache_app.command("list")
-def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List cached activations, the last used first."""
-    from tuning.cache import cache_rows, cache_table
-
-    folder = cache or _open_store(store).cache
-    rows = cache_rows(folder)
-    if as_json:
-        print_json(rows)
-    else:
-        console().print(cache_table(rows))
-        print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {folder}", file=sys.stderr)
-
-
-@cache_app.command("clear")
-def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) -> None:
-    """Delete all cached activations; studies compute again what they need."""
-    from pneumo_core.activation_store import ActivationStore
-
-    freed = ActivationStore(cache or _open_store(store).cache).clear()
-    print(f"{freed / 1e6:.1f} MB freed")
-
-
 def _print_result(result: StudyResult, as_json: bool) -> None:
     if as_json:
         print_json(result.summary())
@@ -582,12 +436,6 @@ def _print_result(result: StudyResult, as_json: bool) -> None:
     if result.record.best() is None:
         print("tune: no trial completed; see the reasons above.", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _open_store(path: Path) -> Store:
-    from tuning.store import Store
-
-    return Store.at(path)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import StudyError
+from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.assembly import Assembly
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
@@ -62,6 +63,8 @@ def promote(
     model: str | None = None,
     alias: str = "champion",
     dry_run: bool = False,
+    threshold_rule: str = DEFAULT_RULE,
+    target_sensitivity: float = DEFAULT_TARGET,
     tracking_uri: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> PromotionResult:
@@ -76,11 +79,14 @@ def promote(
         model: name in the registry; that of the study's space if None.
         alias: to be set.
         dry_run: build and check; leave the test folder closed, register nothing.
+        threshold_rule: how the threshold is chosen on validation scores: `sensitivity` or `youden`.
+        target_sensitivity: the least sensitivity there, for the rule of that name.
         tracking_uri: of MLflow; where the study was logged if None.
         tell: takes sentences for the user.
 
     Raises:
         StudyError: if there is no such study, trial, or no completed one.
+        ConfigError: if there is no such rule or target.
         ModelError: if model or alias cannot be named so.
         DatasetError: if the study's images changed or are gone.
         PromotionError: if the whole model scores differently from what was trained, or patients of the test folder are
@@ -96,13 +102,14 @@ def promote(
     chosen = choose_trial(record, trial)
     name = check_model_name(model or record.started.space)
     check_alias(alias)
+    check_rule(threshold_rule, target_sensitivity)
     registry = Registry(store, _foreign_uri(store, record))
     from pneumo_core.runtime import start_tensorflow
 
     start_tensorflow(record.started.threads)
     with tempfile.TemporaryDirectory(prefix="tune-promote-") as scratch:
         assembly = Assembly(store, record, chosen, name, Path(scratch), tell)
-        assembly.build()
+        assembly.build(threshold_rule, target_sensitivity)
         reference = None
         if not dry_run:
             assembly.open_test()

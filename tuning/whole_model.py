@@ -46,6 +46,12 @@ class WholeModel:
     operating_point: OperatingPoint
     checked: pd.DataFrame
 
+    def at(self, threshold_rule: str, target_sensitivity: float) -> WholeModel:
+        """Returns the same with an operating point chosen in some way, see `fit_operating_point`."""
+        return dataclasses.replace(
+            self, operating_point=fit_operating_point(self.scores, threshold_rule, target_sensitivity)
+        )
+
     def build(self) -> keras.Model:
         """Returns the classifier, from gray pixels to the calibrated probability."""
         return build_classifier(self.config, self.weights, self.arrays, self.operating_point.temperature)

@@ -57,7 +57,7 @@ def test_indexing_is_the_only_reader_of_the_test_folder(
     finished: tuple[Store, StudyRecord, object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A study whose test folder goes away right after indexing looks for none of it, and ends as one that has it."""
+    """A study whose test folder goes away right after indexing looks for none of it, nor does what confirms it."""
     images = {str(path) for path in (data / "test").rglob("*.jpeg")}
     at_indexing: list[str] = []
 
@@ -69,12 +69,15 @@ def test_indexing_is_the_only_reader_of_the_test_folder(
         return dataset
 
     monkeypatch.setattr(preparation, "index_dataset", index_and_remove)
+    space = tmp_path / "tiny.yaml"
+    space.write_text(tiny_space.read_text().replace("confirm: {top: 0}", "confirm: {top: 1, seeds: 1, folds: 2}"))
     result = run_study(
-        str(tiny_space), data, study="s", trials=2, store=tmp_path / "store", workers=0, plots=False, progress=False
+        str(space), data, study="s", trials=2, store=tmp_path / "store", workers=0, plots=False, progress=False
     )
     assert sorted(path for path in at_indexing if path in images) == sorted(images)  # each once: the watch sees it
     assert not opened
-    scores = {name: trial.score for name, trial in result.record.trials.items()}
+    assert result.record.confirmed is not None
+    scores = {trial.trial: trial.score for trial in result.record.searched}
     assert scores == {name: trial.score for name, trial in finished[1].trials.items() if name in scores}
     assert len(scores) == 2
     assert None not in scores.values()

@@ -1,0 +1,146 @@
+"""The commands `tune data`, `tune spaces` and `tune cache`. What takes long to import waits for the command itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuning.arguments import parse_classes
+from tuning.options import CacheOption, JsonOption, PatternOption, StoreOption, open_store
+from tuning.output import console, print_json
+
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets.")
+cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
+spaces_app = typer.Typer(help="List, show and check search spaces.")
+
+
+@spaces_app.callback(invoke_without_command=True)
+def list_spaces(ctx: typer.Context) -> None:
+    """List the shipped search spaces."""
+    if ctx.invoked_subcommand is None:
+        from tuning.spaces import spaces_table
+
+        console().print(spaces_table())
+
+
+@spaces_app.command("show")
+def show_space(
+    name: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")], as_json: JsonOption = False
+) -> None:
+    """Print a space as it is written."""
+    from search_spaces import find_space
+    from tuning.spaces import open_space
+
+    space = open_space(name)
+    if as_json:
+        print_json(space.model_dump(mode="json"))
+    else:
+        print(find_space(name).read_text(encoding="utf-8"), end="")
+
+
+@spaces_app.command("check")
+def check_space(file: Annotated[str, typer.Argument(help="A YAML file or a shipped space.")]) -> None:
+    """Check a space and list everything that is wrong with it."""
+    from tuning.spaces import open_space
+
+    space = open_space(file)
+    size = space.size()
+    extent = "endless" if size is None else f"{size:,}"
+    print(f"{file}: fine; {len(space.parameters)} searched parameters, {extent} configurations.")
+
+
+@data_app.command("fetch")
+def fetch_data() -> None:
+    """Download the Kaggle chest X-ray data set and print where it lies."""
+    from pneumo_core.download import fetch_kaggle
+    from pneumo_core.layout import find_root
+
+    print(find_root(fetch_kaggle()))
+
+
+@data_app.command("demo")
+def make_demo_data(
+    directory: Annotated[Path | None, typer.Argument(help="New folder; in the store if left out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds make equal images.")] = 0,
+    patients: Annotated[int, typer.Option(min=1, help="How many patients are drawn.")] = 200,
+    store: StoreOption = Path("mlruns"),
+) -> None:
+    """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie."""
+    from tuning.data_sources import demo_data, make_demo
+
+    print(demo_data(open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
+
+
+@data_app.command("ledger")
+def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
+    """List every time the test folder was opened, was not because scores were there, or was refused; oldest first."""
+    from tuning.ledger import Ledger
+    from tuning.ledger_table import ledger_rows, ledger_table, ledger_warnings
+
+    opened = open_store(store).existing()
+    entries = Ledger(opened).entries()
+    if as_json:
+        print_json(ledger_rows(entries))
+    elif entries:
+        console().print(ledger_table(entries))
+        for sentence in ledger_warnings(entries):
+            print(f"tune: {sentence}", file=sys.stderr)
+    else:
+        print(f"the test folder was never opened by {opened.root}.", file=sys.stderr)
+
+
+@data_app.command("check")
+def check_data_folder(
+    directory: Annotated[Path, typer.Argument(help="Folder of images, or one above it.")],
+    classes: Annotated[str, typer.Option(help="Folder names of the negative and the positive class.")] = (
+        "NORMAL,PNEUMONIA"
+    ),
+    patient_pattern: PatternOption = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with thumbnails to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for unusable files, duplicates, leaks between train and test, and labels that files give away.
+
+    Ends with exit code 1 if test images, or their patients, are also outside of test.
+    """
+    from tuning.data_check import check_data, data_document, data_tables, leak_sentence
+    from tuning.data_page import check_target, write_page
+
+    check_target(html)
+    audit = check_data(directory, class_names=parse_classes(classes), patient_pattern=patient_pattern)
+    if sentence := leak_sentence(audit):
+        print(f"tune: {sentence}", file=sys.stderr, flush=True)
+    if html:
+        write_page(audit, html)
+    if as_json:
+        print_json(data_document(audit))
+    else:
+        console().print(data_tables(audit))
+    if audit.leaks:
+        raise typer.Exit(1)
+
+
+@cache_app.command("list")
+def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
+    """List cached activations, the last used first."""
+    from tuning.cache import cache_rows, cache_table
+
+    folder = cache or open_store(store).cache
+    rows = cache_rows(folder)
+    if as_json:
+        print_json(rows)
+    else:
+        console().print(cache_table(rows))
+        print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {folder}", file=sys.stderr)
+
+
+@cache_app.command("clear")
+def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) -> None:
+    """Delete all cached activations; studies compute again what they need."""
+    from pneumo_core.activation_store import ActivationStore
+
+    freed = ActivationStore(cache or open_store(store).cache).clear()
+    print(f"{freed / 1e6:.1f} MB freed")

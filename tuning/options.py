@@ -1,0 +1,58 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tuning.store import Store
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar="TUNE_STORE", help="Folder of studies, MLflow database and artifacts.")
+]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Folder of activations of frozen layers; in the store if left out.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to stderr.")]
+AS_BEFORE = "As for `tune run`; as at the study's start if left out."
+BudgetOption = Annotated[
+    str, typer.Option(help="Before more activations are kept, remove those not used for longest down to this size.")
+]
+TimeOption = Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h, 1h30m.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes that make trials side by side; 0 makes them in the study's own.")
+]
+TimeoutOption = Annotated[
+    str | None, typer.Option(help="Kill a trial's process after this long and try it again: 90s, 30m, 2h.")
+]
+AttemptsOption = Annotated[int, typer.Option(min=1, help="A trial whose process was lost this many times has failed.")]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=20,
+        help="Folds by patient that every trial is trained in; 1 for a hold-out. If left out, 5 where nothing but "
+        "heads is trained, else 1.",
+    ),
+]
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Finds the patient in an image's path, by a group named `patient`; for names other than Kaggle's.",
+    ),
+]
+PlotsOption = Annotated[
+    bool, typer.Option("--plots/--no-plots", help="Draw plots of each trial, half a second of a processor each.")
+]
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
+
+
+def open_store(path: Path) -> Store:
+    """Returns the store that `--store` names."""
+    from tuning.store import Store
+
+    return Store.at(path)
