@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from scipy import integrate, stats
 
+from pneumo_core.errors import StoreError
 from search_spaces import Confirmation
 from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted
 from tuning.protocol import DEFAULT_FOLDS
@@ -114,6 +115,9 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Stu
     Args:
         record: of the study; all retrainings are over.
         folder: that holds the score table of each completed one, as `<id>.csv`.
+
+    Raises:
+        StoreError: if a score table is gone or damaged.
     """
     from pneumo_core.evaluation_report import evaluate
 
@@ -122,7 +126,7 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Stu
         if failed := [run for run in runs if run.status != "completed"]:
             left_out[leader] = f"{failed[0].trial} {failed[0].status}: {failed[0].reason}"
             continue
-        tables = [pd.read_csv(folder / f"{run.trial}.csv", keep_default_na=False) for run in runs]
+        tables = [_scores_of(run, folder) for run in runs]
         places.append(_Place(leader, runs, tables, evaluate(tables)))
     objective, sign = record.started.objective.removeprefix("val_"), 1 if record.started.direction == "max" else -1
     places.sort(key=lambda place: -sign * place.report.metrics[objective].value)
@@ -142,6 +146,14 @@ def _retrained(record: StudyRecord) -> dict[str, list[TrialRecord]]:
         for leader, runs in ids.items()
         if all(run in record.trials and record.trials[run].over for run in runs)
     }
+
+
+def _scores_of(run: TrialRecord, folder: Path) -> pd.DataFrame:
+    path = folder / f"{run.trial}.csv"
+    try:
+        return pd.read_csv(path, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"scores {path}: cannot be read ({error}); bring the file back.") from error
 
 
 def _seed_error(places: Sequence[_Place], objective: str) -> float:
