@@ -56,7 +56,7 @@ class ProgressView:
             case StudyStarted():
                 self._start(record, f"{event.trials} trials")
             case StudyResumed():
-                self._start(record, f"goes on at {len(record.searched)} of {event.trials} trials")
+                self._start(record, f"goes on at {_searched(record)} of {event.trials} trials")
             case AttemptStarted():
                 self._start_trial(record.trials[event.trial])
             case AttemptFailed():
@@ -135,6 +135,10 @@ def _confirmation_in_words(record: StudyRecord) -> str:
         return ""
     top, seeds = record.confirm["top"], record.confirm["seeds"]
     return f"; then the best {top} are confirmed, {seeds} seed{'s' if seeds > 1 else ''} each"
+
+
+def _searched(record: StudyRecord) -> int:
+    return sum(trial.over for trial in record.searched)
 
 
 def _done(record: StudyRecord) -> int:

@@ -115,7 +115,8 @@ def test_names_without_a_patient_are_patients_of_their_own(tmp_path: Path) -> No
     unnamed = dataset.manifest["path"].str.lower().str.endswith(".png")
     assert dataset.manifest["group"][unnamed].tolist() == dataset.manifest["path"][unnamed].tolist()
     assert dataset.notes == (
-        "3 of 13 file names give no patient number; each of these images is treated as its own patient.",
+        "3 of 13 file names give no patient number; each of these images is treated as its own patient. Where names "
+        "give it in another way, say how with --patient-pattern.",
     )
 
 

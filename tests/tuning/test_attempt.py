@@ -57,7 +57,7 @@ def _lost_after(epochs: int, seen: list[int]) -> Callable[[int, dict[str, float]
 
 def _same(first: TrialResult, second: TrialResult) -> bool:
     timeless = [[{**row, "duration_s": 0.0} for row in result.history] + [result.metrics] for result in (first, second)]
-    return timeless[0] == timeless[1] and first.scores.equals(second.scores)
+    return repr(timeless[0]) == repr(timeless[1]) and first.scores.equals(second.scores)
 
 
 def test_a_lost_attempt_costs_what_came_after_its_checkpoint_and_changes_nothing(data: TrialData, job: Job) -> None:

@@ -71,7 +71,8 @@ def test_every_kind_of_change_has_its_line() -> None:
         threads=7,
     )
     assert differences(BEFORE, now) == [
-        f"data: /data had 8 + 2 images of digest {'d' * 12}, /data has 5 + 1 of digest {'f' * 12}",
+        f"data: /data had 8 training and 2 validation images, digest {'d' * 12}; /data has 5 training and 1 validation "
+        f"images, digest {'f' * 12}",
         "space: dropout max was 0.5, is 0.9",
         "space: fixed.epochs was 2, is 3",
         "code: pneumo_core/program.py was changed",

@@ -106,6 +106,7 @@ def test_nothing_that_workers_are_given_has_a_row_of_the_test_folder(
 def test_the_scores_of_a_study_are_of_other_images(finished: tuple[Store, StudyRecord, object]) -> None:
     """What trials are ranked by has no test image in it."""
     store, record, _ = finished
-    tables = [pd.read_csv(path) for path in store.artifacts.rglob("scores.csv")]
+    runs = [trial.run_id or "" for trial in record.trials.values()]
+    tables = [pd.read_csv(next(store.artifacts.rglob(f"{run}/artifacts/scores.csv"))) for run in runs]
     assert len(tables) == len(record.trials)
     assert not any(table["path"].str.startswith("test/").any() for table in tables)
