@@ -23,6 +23,7 @@ from tuning.rehearsal import foreseen
 from tuning.spaces import hyperband_bracket_trials, refuse_unsuited
 from tuning.tpe import TpeSuggester
 
+SLOW = pytest.mark.slow
 ALGORITHMS = ("tpe", "random", "grid", "bayesian", "hyperband")
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -126,7 +127,10 @@ def _some(algorithm: str, trials: int) -> int:
     return min(trials, 16) if algorithm == "bayesian" else trials
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+# Bayesian optimization takes seconds a suggestion; every day it is tested in the small space below.
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=SLOW if name == "bayesian" else ()) for name in ALGORITHMS]
+)
 class TestEveryAlgorithm:
     """The contract."""
 
@@ -345,7 +349,7 @@ def test_a_finite_space_is_exhausted_though_trials_run(algorithm: str) -> None:
 def test_an_oracle_rebuilt_at_any_point_goes_on_alike(algorithm: str, workers: int) -> None:
     """Each suggestion follows from the journal before it: failures, running trials and asks in vain included."""
     space = _small(algorithm)
-    search = _Search(SearchOracle(space, 9)).run(16 if algorithm == "bayesian" else 25, workers, fail=(3, 4, 12))
+    search = _Search(SearchOracle(space, 9)).run(14 if algorithm == "bayesian" else 25, workers, fail=(3, 4, 12))
     for place, step in enumerate(search.steps):
         if isinstance(step, Suggestion):
             assert _rebuilt(space, search.steps[:place]).ask(step.trial) == step
