@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pneumo_core.composition import OFFICIAL_CLASSES, Count, composition, deviations
-from pneumo_core.dataset import Dataset, patient_of
+from pneumo_core.dataset import UNNAMED, Dataset, patient_of
 from pneumo_core.duplicates import MIN_CONTRAST, duplicate_findings, sides_first
 from pneumo_core.findings import SEVERITIES, Case, Finding, by_severity, counted
 from pneumo_core.images import SMALL_SIDE_PX, read_images
@@ -97,6 +97,7 @@ def audit_index(dataset: Dataset) -> Audit:
     manifest, counts, shortcut = dataset.manifest, composition(dataset), shortcut_baseline(dataset.manifest)
     findings = [
         *_shared_patients(manifest),
+        *_nameless(manifest),
         *_unusable(dataset),
         *_small(manifest),
         *_colour(dataset),
@@ -235,5 +236,15 @@ def _counts(dataset: Dataset, counts: tuple[Count, ...]) -> Iterator[Finding]:
     if not (dataset.manifest["split"] == "test").any():
         yield Finding("note", "no-test", "There is no test/ folder with images, so leaks into it cannot be looked for.")
     for note in dataset.notes:
-        if not note.startswith("Patients with images both in test/"):  # said better, and with files, by a leak
+        if not note.startswith("Patients with images both in test/") and UNNAMED not in note:  # said better elsewhere
             yield Finding("note", "reading", note)
+
+
+def _nameless(manifest: pd.DataFrame) -> Iterator[Finding]:
+    nameless = manifest["path"][manifest["group"] == manifest["path"]]
+    if len(nameless):
+        text = (
+            f"{len(nameless)} of {len(manifest)} file names give no patient: whether one has images on both sides of "
+            "test/ cannot be known. Say how names give it with --patient-pattern."
+        )
+        yield Finding("warning", "patients-unknown", text, tuple(Case((path,), "") for path in sorted(nameless)))

@@ -38,6 +38,9 @@ COLUMNS = {
 FindPatient = Callable[[str], str | None]
 """Returns the patient that a path gives, or None."""
 
+UNNAMED = "file names give no patient number"
+"""Stands in the note about images whose patient is not known."""
+
 _LISTED_FILES = 10
 _PNEUMONIA_NAME = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
 _NORMAL_NAME = re.compile(r"(NORMAL2-IM|IM)-(\d+)-", re.IGNORECASE)
@@ -134,13 +137,13 @@ def _patient_finder(pattern: str) -> FindPatient:
         compiled = re.compile(pattern)
     except re.error as error:
         raise DatasetError(
-            f"--patient-pattern {pattern}: expected a regular expression, got one that {error}."
+            f"--patient-pattern {pattern}: expected a regular expression, got one with a mistake ({error})."
         ) from None
     group = "patient" if "patient" in compiled.groupindex else min(compiled.groups, 1)
 
     def find(path: str) -> str | None:
         match = compiled.search(path)
-        return f"patient-{match[group]}" if match and match[group] else None
+        return f"{match[group]}" if match and match[group] else None
 
     return find
 
@@ -232,7 +235,7 @@ def _size_notes(manifest: pd.DataFrame) -> Iterator[str]:
 def _patient_notes(manifest: pd.DataFrame, unnamed: int) -> Iterator[str]:
     if unnamed:
         yield (
-            f"{unnamed} of {len(manifest)} file names give no patient number; each of these images is treated as its "
+            f"{unnamed} of {len(manifest)} {UNNAMED}; each of these images is treated as its "
             "own patient. Where names give it in another way, say how with --patient-pattern."
         )
     in_test = manifest["split"] == "test"

@@ -71,9 +71,12 @@ class Patients:
             evidence: how many patients the metric rests on; its spread is judged by no more of them than there are of
                 the rarer class, each fold taking one for its mean.
         """
+        return float(stats.t.ppf((1 + LEVEL) / 2, self.freedom(evidence)))
+
+    def freedom(self, evidence: int) -> float:
+        """Returns the degrees of freedom of a standard error, see `quantile`."""
         folds = len(self.strata) / 2
-        freedom = max(min(evidence, self.smaller_class()) - folds, 1)
-        return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+        return max(min(evidence, self.smaller_class()) - folds, 1)
 
 
 def patient_weights(patients: Patients, draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -144,7 +147,8 @@ class Bootstrap:
         if name.endswith("ece"):
             return reflected(value, draws)
         if name.endswith(("brier", "loss")):
-            return on_log_scale(value, float(draws.std(ddof=1)), quantile)
+            ends = on_log_scale(value, float(draws.std(ddof=1)), quantile)
+            return dataclasses.replace(ends, high=min(ends.high, 1.0)) if name.endswith("brier") else ends
         if name.endswith("_auc") and 0 < value < 1:
             return on_logit_scale(value, draws, quantile, self.patients.pairs())
         return wilson(value, float(draws.std(ddof=1)), quantile, evidence)
@@ -179,6 +183,20 @@ def bootstrap_metrics(tables: Sequence[Scores], point: OperatingPoint, draws: in
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A value, its standard error over patients, and the degrees of freedom that this is known with."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def interval(self) -> Interval:
+        """Returns the interval by Student's t."""
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, self.freedom)) * self.error
+        return Interval(self.value, self.value - reach, self.value + reach)
+
+
 def paired_auc_difference(
     first: pd.DataFrame | Sequence[pd.DataFrame],
     second: pd.DataFrame | Sequence[pd.DataFrame],
@@ -202,8 +220,60 @@ def paired_auc_difference(
         PneumoError: if the tables are not score tables of the same images.
     """
     sides = [[side] if isinstance(side, pd.DataFrame) else list(side) for side in (first, second)]
-    tables = read_aligned([table for side in sides for table in side])
-    signs = np.repeat([1 / len(sides[0]), -1 / len(sides[1])], [len(sides[0]), len(sides[1])])
+    return _auc_spread(sides[0], sides[1], draws, seed).interval()
+
+
+def paired_difference(
+    first: Sequence[pd.DataFrame],
+    second: Sequence[pd.DataFrame],
+    metric: str,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """Compares a metric of two models on the same images, as `paired_spread` does."""
+    return paired_spread(first, second, metric, draws=draws, seed=seed).interval()
+
+
+def paired_spread(
+    first: Sequence[pd.DataFrame],
+    second: Sequence[pd.DataFrame],
+    metric: str,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Spread:
+    """Compares a metric of two models on the same images, each at the operating point that its scores choose.
+
+    Args:
+        first: score tables of the first model, one for each seed.
+        second: the same of the other.
+        metric: one of `METRIC_NAMES`.
+        draws: how often patients are drawn; each draw goes through both models.
+        seed: of the draws.
+
+    Returns:
+        The first's less the second's.
+
+    Raises:
+        PneumoError: if the tables are not score tables of the same images.
+    """
+    if metric == "roc_auc":
+        return _auc_spread(first, second, draws, seed)
+    tables = read_aligned([*first, *second])
+    sides = [
+        bootstrap_metrics(part, fit_operating_point(given), draws, seed)
+        for part, given in ((tables[: len(first)], first), (tables[len(first) :], second))
+    ]
+    column = sides[0].names.index(metric)
+    ours, theirs = (mean_of_defined(list(side.by_table))[column] for side in sides)
+    error = float(np.nanstd(sides[0].draws[:, column] - sides[1].draws[:, column], ddof=1))
+    return Spread(float(ours - theirs), error, sides[0].patients.freedom(int(sides[0].evidence[column])))
+
+
+def _auc_spread(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], draws: int, seed: int) -> Spread:
+    tables = read_aligned([*first, *second])
+    signs = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
     patients = Patients.of(tables[0])
     folds = [
         [(rows, WeightedRanking(table.labels[rows], table.ranking[rows])) for rows in table.fold_rows()]
@@ -217,46 +287,7 @@ def paired_auc_difference(
 
     value = float(difference(np.ones((1, len(patients.classes))))[0])
     drawn = np.concatenate([difference(weights) for weights in patient_weights(patients, draws, seed)])
-    reach = patients.quantile(patients.smaller_class()) * float(np.nanstd(drawn, ddof=1))
-    return Interval(value, value - reach, value + reach)
-
-
-def paired_difference(
-    first: Sequence[pd.DataFrame],
-    second: Sequence[pd.DataFrame],
-    metric: str,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """Compares a metric of two models on the same images, each at the operating point that its scores choose.
-
-    Args:
-        first: score tables of the first model, one for each seed.
-        second: the same of the other.
-        metric: one of `METRIC_NAMES`.
-        draws: how often patients are drawn.
-        seed: of the draws.
-
-    Returns:
-        As `paired_auc_difference`.
-
-    Raises:
-        PneumoError: if the tables are not score tables of the same images.
-    """
-    if metric == "roc_auc":
-        return paired_auc_difference(first, second, draws=draws, seed=seed)
-    tables = read_aligned([*first, *second])
-    sides = [
-        bootstrap_metrics(part, fit_operating_point(given), draws, seed)
-        for part, given in ((tables[: len(first)], first), (tables[len(first) :], second))
-    ]
-    column = sides[0].names.index(metric)
-    ours, theirs = (mean_of_defined(list(side.by_table))[column] for side in sides)
-    drawn = sides[0].draws[:, column] - sides[1].draws[:, column]
-    reach = sides[0].patients.quantile(int(sides[0].evidence[column])) * float(np.nanstd(drawn, ddof=1))
-    value = float(ours - theirs)
-    return Interval(value, value - reach, value + reach)
+    return Spread(value, float(np.nanstd(drawn, ddof=1)), patients.freedom(patients.smaller_class()))
 
 
 def wilson(value: float, error: float, quantile: float, evidence: int) -> Interval:

@@ -170,6 +170,7 @@ def plot_predictions(
     titles: Sequence[str],
     probabilities: Sequence[tuple[float, float]],
     class_names: tuple[str, str],
+    threshold: float = 0.5,
 ) -> Figure:
     """Draws the notebook's panel for each image: the image, what was predicted, and a bar for each class.
 
@@ -178,6 +179,7 @@ def plot_predictions(
         titles: over each image.
         probabilities: of the negative and the positive class, for each image.
         class_names: of the negative and the positive class.
+        threshold: probability from which on the positive class is called.
     """
     figure = Figure(figsize=(8.5, 4.0 * len(pixels)), layout="constrained")
     rows = figure.subplots(len(pixels), 2, squeeze=False, width_ratios=[3, 2])
@@ -187,6 +189,8 @@ def plot_predictions(
         image.set_title(title, fontsize=9)
         drawn = bars.bar(class_names, values, color=[BLUE, ORANGE])
         bars.bar_label(drawn, fmt="{:.1%}")
+        bars.hlines(threshold, 0.5, 1.5, colors="black", linestyles="--")
+        bars.text(0.48, threshold, f"called from {threshold:.3g} on", ha="right", va="center", fontsize=8)
         bars.set(ylim=(0, 1.1), ylabel="probability", title="Prediction probabilities")
     return figure
 

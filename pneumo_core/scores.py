@@ -92,12 +92,12 @@ def _in_order_of(first: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     if same and "path" in first and "path" in table:
         same = set(first["path"]) == set(table["path"]) and not first["path"].duplicated().any()
         table = table.set_index("path", drop=False).loc[first["path"]].reset_index(drop=True) if same else table
-    columns = [name for name in ("label", "group") if name in first and name in table]
+    columns = [name for name in ("label", "group", "fold") if name in first and name in table]
     # as words: a patient called 17 is a number in a table that was read from a file, and a word where it was made
     if not same or any(first[name].astype(str).tolist() != table[name].astype(str).tolist() for name in columns):
         raise PneumoError(
-            f"scores: expected tables of the same images with the same labels and patients, got {len(first)} and "
-            f"{len(table)} rows that differ; compare scores of one evaluation only."
+            f"scores: expected tables of the same images with the same labels, patients and folds, got {len(first)} "
+            f"and {len(table)} rows that differ; compare scores of one evaluation only."
         )
     return table
 

@@ -16,7 +16,7 @@ class Confirmation(BaseModel):
     """How many leading configurations; 0 for no confirmation."""
     seeds: int = Field(default=2, ge=1)
     """Trainings of each, with seeds that the search did not use."""
-    folds: int | None = Field(default=None, ge=1)
+    folds: int | None = Field(default=None, ge=1, le=20)
     """Folds by patient that each training has; those of the search if left out, or 5 where it has a hold-out."""
     image_size: int | None = Field(default=None, ge=32, le=1024)
     """Side of the images in px, if it shall be another than in the search."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.ranking import leaderboard_rows, load_record
+from tuning.spaces import confirmation
 from tuning.store import Store
 
 if TYPE_CHECKING:
@@ -205,12 +206,11 @@ def confirm_study(
     Side effects:
         As `run_study`.
     """
-    from search_spaces import Confirmation
     from tuning.launch import resume_study as resume
     from tuning.progress import PatientConsole, ProgressView
 
     given = {"workers": workers, "time_limit_s": time_limit_s}
-    how = Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
+    how = confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
     work = {name: value for name, value in given.items() if value is not None}
     return resume(
         Store.at(store), study, confirm=how, work=work, progress=ProgressView(PatientConsole()) if progress else None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError
+from tuning.kept_scores import KeptScores
 from tuning.ledger import Candidate, Ledger, ScoredTest
+from tuning.misgivings import contradictions, drift, reservations
 from tuning.record import StudyRecord, TrialRecord
 from tuning.registry import write_model_folder
 from tuning.store import Store
@@ -82,17 +85,17 @@ class Assembly:
         whole = whole_model(self._record, self._trial, self._data, self._scratch, self._tell)
         self.whole = whole = whole.at(threshold_rule, target_sensitivity)
         self._keras_model = self._written(whole)
-        self._check(whole)
         report = evaluate(whole.scores, operating_point=whole.operating_point)
         self._report("validation", dataclasses.replace(report, fitted_here=True))
+        self._check(whole)
+        if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
+            raise PromotionError(f"trial {self._trial.trial}: {reason}")
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
-        if self._trial.confirmed is None:
-            self.warnings.append(
-                f"{self._trial.trial} is not confirmed: it was chosen for the scores it has, which flatters them"
-            )
+        self._add_confirmation()
 
     def open_test(self) -> None:
         """Scores the model on the test folder, once, and records that in the ledger."""
+        from pneumo_core.evaluation import compute_metrics
         from pneumo_core.evaluation_report import evaluate
         from pneumo_core.operating_point import OperatingPoint
 
@@ -100,18 +103,19 @@ class Assembly:
         if not (manifest["split"] == "test").any():
             self.warnings.append("there is no test/ folder: the model was not scored on new patients")
             return
-        ledger = Ledger(self._store, self._tell)
-        self._refuse_leakage(ledger)
-        self.test = scored = ledger.score(manifest, self._candidate, self._scores)
+        ledger, point = Ledger(self._store, self._tell), self.whole.operating_point
+        self.test = scored = ledger.score(
+            manifest, self._candidate, self._scores, lambda table: compute_metrics(table, point.threshold)
+        )
         again = "read from its earlier opening" if scored.reused else f"opened for the {_ordinal(scored.openings)} time"
         self._tell(f"test folder ({len(scored.table)} images): {again}")
         if scored.warning:
             self.warnings.append(scored.warning)
-        point = self.whole.operating_point
         calibrated = OperatingPoint(point.threshold, 1.0, point.rule, point.target)  # the temperature is in the model
         self._report("test", evaluate(scored.table, operating_point=calibrated))
         scored.table.to_csv(self.folder / "test_scores.csv", index=False)
-        self._explain(scored.table)
+        self.warnings += contradictions(self.metrics)
+        self._explain(scored)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -189,8 +193,37 @@ class Assembly:
         (self.folder / f"{of}_report.json").write_text(json.dumps(report.to_mapping(), indent=2) + "\n")
         (self.folder / f"{of}_report.md").write_text(report_text(report, (negative, positive)))
 
-    def _explain(self, scores: pd.DataFrame) -> None:
-        """Draws what the scores of some test images depend on."""
+    def _explain(self, scored: ScoredTest) -> None:
+        """Draws what the scores of some test images depend on; the panel is kept, so that no image is read again."""
+        kept = KeptScores(self._store.test_scores).file(scored.test_digest, self._candidate.model_digest)
+        panel = kept.with_suffix(f".{self.whole.operating_point.threshold:.6g}.png")
+        if not scored.reused:
+            self._draw(scored.table, panel)
+        if panel.is_file():
+            shutil.copyfile(panel, self.folder / "grad_cam.png")
+        else:
+            self.warnings.append("no Grad-CAM panel: the test images are not read again for another threshold")
+
+    def _add_confirmation(self) -> None:
+        place = self._trial.confirmed
+        if place is not None:
+            for name, numbers in place.metrics.items():
+                ends = zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True)
+                self.metrics |= {f"confirmed_{key}": number for key, number in ends if number is not None}
+        objective = self._record.started.objective
+        self.warnings += reservations(self._trial, objective, is_refit=self.whole.own is not None)
+
+    def record_refusal(self, reason: str) -> None:
+        """Records in the ledger that the model was not let through.
+
+        Side effects:
+            Appends to the ledger.
+        """
+        digest = self._candidate.model_digest if hasattr(self, "whole") else ""
+        candidate = Candidate(self._record.started.study, self._trial.trial, self._name, digest)
+        Ledger(self._store, self._tell).refuse(candidate, reason, self._dataset.manifest)
+
+    def _draw(self, scores: pd.DataFrame, panel: Path) -> None:
         from pneumo_core.explain import grad_cam, sample_cases, sampled_paths
         from pneumo_core.explain_plots import plot_grad_cam
         from pneumo_core.plots import save
@@ -199,9 +232,14 @@ class Assembly:
         cases = sample_cases(scores, threshold)
         pixels = self._pixels(sampled_paths(cases))
         heatmaps = grad_cam(self._keras_model, pixels)
-        save(plot_grad_cam(cases, pixels, heatmaps, (negative, positive), threshold), self.folder / "grad_cam.png")
+        save(plot_grad_cam(cases, pixels, heatmaps, (negative, positive), threshold), panel)
 
-    def _refuse_leakage(self, ledger: Ledger) -> None:
+    def refuse_leakage(self) -> None:
+        """Makes sure that no patient of the test folder is outside of it.
+
+        Raises:
+            PromotionError: if one is.
+        """
         manifest = self._dataset.manifest
         in_test = manifest["split"] == "test"
         shared = sorted(set(manifest["group"][in_test]) & set(manifest["group"][~in_test]))
@@ -210,22 +248,19 @@ class Assembly:
                 f"{len(shared)} patients have images both in test/ and outside it, the first {shared[0]}: scores on "
                 "them would flatter the model. Move their images to one side (`tune data check` lists them)."
             )
-            ledger.refuse(self._candidate, reason, manifest)
             raise PromotionError(f"{self._dataset.root}: {reason}")
 
 
 def _indexed(record: StudyRecord) -> Dataset:
     """The images of the study, which must be those that it was made with."""
     from pneumo_core.dataset import index_dataset
-    from pneumo_core.splits import divide
 
     started, root = record.started, Path(record.identity.data_root)
     negative, positive = started.class_names
     dataset = index_dataset(
         root, class_names=(negative, positive), skip_unreadable=True, patient_pattern=started.patient_pattern or None
     )
-    digests = (dataset.digest, divide(dataset.manifest, started.folds).digest)
-    if digests != (record.identity.data_digest, record.identity.split_digest):
+    if dataset.digest != record.identity.data_digest:
         raise DatasetError(
             f"{root}: the images are no longer those of study {started.study}; bring them back, or run a new study on "
             "the new ones."

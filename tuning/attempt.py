@@ -47,6 +47,7 @@ class Job:
         parent: trial whose training is continued; empty for none.
         prune_above: see `tuning.events.TrialStarted`.
         keep_state: leave a checkpoint after the last epoch too, for a rung that may follow.
+        patience: how many times as long as others it may take.
     """
 
     trial: str
@@ -57,6 +58,7 @@ class Job:
     parent: str = ""
     prune_above: Mapping[str, float] = dataclasses.field(default_factory=dict)
     keep_state: bool = False
+    patience: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -240,7 +240,13 @@ def confirm_study(
     ] = None,
     time: TimeOption = None,
     data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
+    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
@@ -255,12 +261,20 @@ def confirm_study(
     from tuning.launch import resume_study
     from tuning.progress import ProgressView
 
-    given = {"workers": workers, "time_limit_s": parse_duration("--time", time), "tracking_uri": tracking_uri}
+    given = {
+        "workers": workers,
+        "time_limit_s": parse_duration("--time", time),
+        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
+        "max_attempts": max_attempts,
+        "cache": cache,
+        "tracking_uri": tracking_uri,
+    }
     tell = teller()
     result = resume_study(
         open_store(store),
         study,
         data=data,
+        force=force,
         confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
         work={name: value for name, value in given.items() if value is not None},
         progress=ProgressView(console(stderr=True)),

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,9 @@ from scipy import integrate, stats
 
 from pneumo_core.errors import StoreError
 from search_spaces import Confirmation
-from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted
+from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted, TrialUnconfirmed
 from tuning.protocol import DEFAULT_FOLDS
 from tuning.record import StudyRecord, TrialRecord
-
-_NEVER_THE_SAME = ("seed", "stop_after")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +44,12 @@ class Retraining:
 def leaders(record: StudyRecord, top: int) -> list[TrialRecord]:
     """Returns the best completed trials of the search, by their score in it, no configuration twice."""
     sign = -1 if record.started.direction == "max" else 1
+    aside = {"seed", "stop_after"} | ({"image_size"} if record.confirm.get("image_size") else set())
     completed = [trial for trial in record.searched if trial.status == "completed" and trial.score is not None]
     ranked = sorted(completed, key=lambda trial: (sign * (trial.score or 0.0), -trial.epochs, trial.number))
     found: dict[str, TrialRecord] = {}
     for trial in ranked:
-        essence = {name: value for name, value in trial.config.items() if name not in _NEVER_THE_SAME}
+        essence = {name: value for name, value in trial.config.items() if name not in aside}
         found.setdefault(repr(sorted(essence.items())), trial)
     return list(found.values())[:top]
 
@@ -65,10 +64,9 @@ def retrainings(record: StudyRecord, leading: Sequence[TrialRecord] | None = Non
     if not record.confirm:
         return []
     wanted = Confirmation(**record.confirm)
-    folds = confirming_folds(wanted, record.started.folds)
     leading = leaders(record, wanted.top) if leading is None else leading
     seeds = range(1, wanted.seeds + 1)
-    return [_retraining(leader, wanted.image_size, folds, seed) for seed in seeds for leader in leading]
+    return [_retraining(record, leader, wanted, seed) for seed in seeds for leader in leading]
 
 
 def confirming_folds(wanted: Confirmation, searched: int) -> int:
@@ -76,40 +74,53 @@ def confirming_folds(wanted: Confirmation, searched: int) -> int:
     return wanted.folds or (searched if searched > 1 else DEFAULT_FOLDS)
 
 
-def _retraining(leader: TrialRecord, image_size: int | None, folds: int, seed: int) -> Retraining:
-    size = image_size or leader.config["image_size"]
+def _retraining(record: StudyRecord, leader: TrialRecord, wanted: Confirmation, seed: int) -> Retraining:
+    folds, size = confirming_folds(wanted, record.started.folds), wanted.image_size or leader.config["image_size"]
     config = leader.config | {"seed": leader.config["seed"] + seed, "image_size": size}
-    return Retraining(f"{leader.trial}-f{folds}-{size}px-s{seed}", leader.trial, config, folds)
+    since = f"-g{record.generation}" if record.generation else ""  # of other data, or by another program
+    return Retraining(f"{leader.trial}-f{folds}-{size}px-s{seed}{since}", leader.trial, config, folds)
 
 
-def next_retraining(record: StudyRecord) -> TrialStarted | None:
-    """Returns the next training that confirms a leader; None if all have started. None is made twice."""
+def next_retraining(record: StudyRecord, running: Collection[str]) -> TrialStarted | str | None:
+    """Returns the next training that confirms a leader: to be begun, or to be taken up where it was left.
+
+    Args:
+        record: of the study; the search is over.
+        running: trials in the making.
+
+    Returns:
+        The event that begins it; or the id of one that was begun; or None if all are running or over.
+    """
     for planned in retrainings(record):
-        if planned.trial not in record.trials:
-            params = record.trials[planned.confirms].params
+        begun = record.trials.get(planned.trial)
+        if begun is None:
+            number, params = len(record.trials) + 1, record.trials[planned.confirms].params
             return TrialStarted(
-                planned.trial,
-                len(record.trials) + 1,
-                params,
-                planned.config,
-                confirms=planned.confirms,
-                folds=planned.folds,
+                planned.trial, number, params, planned.config, confirms=planned.confirms, folds=planned.folds
             )
+        if not begun.over and begun.trial not in running:
+            return begun.trial
     return None
 
 
 def expected_s(record: StudyRecord) -> float:
-    """Returns about how long confirming the leaders will take one worker, in seconds, by what trials took so far."""
+    """Returns about how long confirming the leaders will take one worker, in seconds, by what epochs took so far."""
     if not record.confirm or not (led := leaders(record, record.confirm["top"])):
         return 0.0
     wanted = Confirmation(**record.confirm)
-    side = (wanted.image_size or led[0].config["image_size"]) / led[0].config["image_size"]
+    trainings = wanted.seeds * len(led)
+    return float(statistics.mean(map(training_s, [record] * len(led), led)) * trainings)
+
+
+def training_s(record: StudyRecord, leader: TrialRecord) -> float:
+    """Returns about how long a training that confirms a leader takes, in seconds."""
+    wanted = Confirmation(**record.confirm)
+    side = (wanted.image_size or leader.config["image_size"]) / leader.config["image_size"]
     folds = confirming_folds(wanted, record.started.folds) / record.started.folds
-    durations_s = [trial.duration_s or 0.0 for trial in led]
-    return float(statistics.mean(durations_s) * wanted.top * wanted.seeds * folds * side**2)
+    return float(leader.training_s * folds * side**2)
 
 
-def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | StudyConfirmed]:
+def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | TrialUnconfirmed | StudyConfirmed]:
     """Yields each leader's place, best mean first, and then what became of the whole.
 
     Args:
@@ -130,10 +141,12 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Stu
         places.append(_Place(leader, runs, tables, evaluate(tables)))
     objective, sign = record.started.objective.removeprefix("val_"), 1 if record.started.direction == "max" else -1
     places.sort(key=lambda place: -sign * place.report.metrics[objective].value)
-    error = _seed_error(places, objective)
-    confirmed = [_confirmed(place, places[0], rank, objective, error) for rank, place in enumerate(places, start=1)]
+    seeds = _seed_spread(places, objective)
+    confirmed = [_confirmed(place, places, rank, objective, seeds) for rank, place in enumerate(places, start=1)]
+    placed = {place.trial for place in places}
+    yield from (TrialUnconfirmed(t.trial) for t in record.searched if t.confirmed and t.trial not in placed)
     yield from confirmed
-    yield _whole(record, places, confirmed, left_out, sign)
+    yield _whole(record, confirmed, left_out, sign)
 
 
 def _retrained(record: StudyRecord) -> dict[str, list[TrialRecord]]:
@@ -156,13 +169,6 @@ def _scores_of(run: TrialRecord, folder: Path) -> pd.DataFrame:
         raise StoreError(f"scores {path}: cannot be read ({error}); bring the file back.") from error
 
 
-def _seed_error(places: Sequence[_Place], objective: str) -> float:
-    """Standard error, by the choice of seeds, of the difference of two means; pooled over the leaders."""
-    deviations = [place.report.seed_deviation.get(objective) for place in places]
-    variances = [deviation**2 for deviation in deviations if deviation is not None]
-    return math.sqrt(2 * statistics.mean(variances) / len(places[0].runs)) if variances else 0.0
-
-
 @dataclasses.dataclass(frozen=True)
 class _Place:
     """A leader with its retrainings and what their scores say."""
@@ -173,17 +179,25 @@ class _Place:
     report: Any
 
 
-def _confirmed(place: _Place, first: _Place, rank: int, objective: str, seed_error: float) -> TrialConfirmed:
-    from pneumo_core.intervals import paired_difference
+def _seed_spread(places: Sequence[_Place], objective: str) -> tuple[float, int]:
+    """Variance, by the choice of seeds, of the difference of two means; and its degrees of freedom.
 
+    Pooled over the leaders; nothing is known of it where each has one seed.
+    """
+    deviations = [place.report.seed_deviation.get(objective) for place in places]
+    variances = [deviation**2 for deviation in deviations if deviation is not None]
+    if not variances:
+        return 0.0, 0
+    seeds = len(places[0].runs)
+    return 2 * statistics.mean(variances) / seeds, (seeds - 1) * len(variances)
+
+
+def _confirmed(
+    place: _Place, places: Sequence[_Place], rank: int, objective: str, seeds: tuple[float, int]
+) -> TrialConfirmed:
     metrics = {name: _numbers(interval) for name, interval in place.report.metrics.items()}
     own, point = place.report.metrics[objective], place.report.operating_point
-    ends = [0.0, 0.0, 0.0]
-    if rank > 1:
-        difference = paired_difference(place.tables, first.tables, objective)
-        # Other patients and other seeds are two causes of error that know nothing of each other.
-        reach = math.hypot(difference.high - difference.value, stats.norm.ppf(0.975) * seed_error)
-        ends = [difference.value, difference.value - reach, difference.value + reach]
+    ends = _difference(place, places, objective, seeds) if rank > 1 else [0.0, 0.0, 0.0]
     return TrialConfirmed(
         trial=place.trial,
         rank=rank,
@@ -200,25 +214,35 @@ def _confirmed(place: _Place, first: _Place, rank: int, objective: str, seed_err
     )
 
 
+def _difference(place: _Place, places: Sequence[_Place], objective: str, seeds: tuple[float, int]) -> list[float]:
+    """The difference to the first, with ends that hold for all pairs at once (Bonferroni): the data chose the first.
+
+    Other patients and other seeds are two causes of error that know nothing of each other; the degrees of freedom of
+    their sum are Satterthwaite's (1946).
+    """
+    from pneumo_core.intervals import paired_spread
+
+    spread = paired_spread(place.tables, places[0].tables, objective)
+    variance, of_seeds = spread.error**2 + seeds[0], seeds[1]
+    parts = spread.error**4 / spread.freedom + (seeds[0] ** 2 / of_seeds if of_seeds else 0.0)
+    freedom = variance**2 / parts if parts else 1.0
+    pairs = len(places) * (len(places) - 1) / 2
+    reach = float(stats.t.ppf(1 - 0.05 / (2 * pairs), freedom)) * math.sqrt(variance)
+    return [spread.value, spread.value - reach, spread.value + reach]
+
+
 def _whole(
-    record: StudyRecord,
-    places: Sequence[_Place],
-    confirmed: Sequence[TrialConfirmed],
-    left_out: dict[str, str],
-    sign: int,
+    record: StudyRecord, confirmed: Sequence[TrialConfirmed], left_out: dict[str, str], sign: int
 ) -> StudyConfirmed:
-    compared = len(leaders(record, len(record.searched)))
-    if not places:
-        return StudyConfirmed("", _settled(record), left_out, compared, 0.0, 0.0)
-    best = record.trials[places[0].trial]
-    return StudyConfirmed(
-        best=best.trial,
-        confirm=_settled(record),
-        left_out=left_out,
-        compared=compared,
-        expected_optimism=expected_optimism(leaders(record, 1)[0], record.started.objective, compared),
-        observed_optimism=sign * ((best.score or 0.0) - confirmed[0].score),
-    )
+    compared, how = len(leaders(record, len(record.searched))), _settled(record)
+    if not confirmed:
+        return StudyConfirmed("", how, left_out, compared, None, None)
+    first = leaders(record, 1)[0]
+    again = next((place.score for place in confirmed if place.trial == first.trial), None)
+    alike = how["folds"] == record.started.folds and how["image_size"] in (None, first.config["image_size"])
+    observed = None if again is None or not alike else sign * ((first.score or 0.0) - again)
+    expected = expected_optimism(first, record.started.objective, compared)
+    return StudyConfirmed(confirmed[0].trial, how, left_out, compared, expected, observed)
 
 
 def _settled(record: StudyRecord) -> dict[str, Any]:
@@ -226,8 +250,8 @@ def _settled(record: StudyRecord) -> dict[str, Any]:
     return record.confirm | {"folds": confirming_folds(Confirmation(**record.confirm), record.started.folds)}
 
 
-def expected_optimism(leader: TrialRecord, objective: str, compared: int) -> float:
-    """Returns by how much the best of some equal configurations looks better than it is, by chance.
+def expected_optimism(leader: TrialRecord, objective: str, compared: int) -> float | None:
+    """Returns by how much the best of some equal configurations looks better than it is; None if not known.
 
     The standard error of a score times the mean of the largest of as many standard normal numbers. Trials are scored on
     the same images, so their errors are alike, which makes it less; and other seeds are not in it, which makes it more.
@@ -238,7 +262,9 @@ def expected_optimism(leader: TrialRecord, objective: str, compared: int) -> flo
         compared: how many configurations it is the best of.
     """
     low, high = leader.intervals.get(objective, [None, None])
-    if low is None or high is None or compared < 2:
+    if low is None or high is None:
+        return None
+    if compared < 2:
         return 0.0
     standard_error = (high - low) / (2 * stats.norm.ppf(0.975))
     return float(standard_error * _mean_of_largest(compared))

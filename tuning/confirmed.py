@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuning.events import TrialConfirmed
+from tuning.events import StudyConfirmed, TrialConfirmed
+from tuning.pages import confirmed_by
 from tuning.record import StudyRecord, TrialRecord
 
 
@@ -62,20 +63,35 @@ def confirmation_sentences(record: StudyRecord) -> list[str]:
         return (
             ["not confirmed: the leaders were chosen for these scores, which flatters them"] if record.searched else []
         )
-    over = f"{whole.confirm['seeds']} seeds × {whole.confirm['folds']} folds"
     sentences = [f"{trial} could not be confirmed ({reason})" for trial, reason in whole.left_out.items()]
     places = sorted((t.confirmed for t in record.searched if t.confirmed), key=lambda place: place.rank)
     if not places:
         return sentences
     first, tied = places[0], [place.trial for place in places if place.tied]
+    causes = "these images and seeds" if whole.confirm["seeds"] > 1 else "these images"
     sentences.append(
         f"confirmed: {first.trial} with {objective} {first.score:.4f} ({first.low:.4f} to {first.high:.4f}, 95 %) over "
-        f"{over}" + (f"; tied with {', '.join(tied)}: these images and seeds cannot tell them apart" if tied else "")
+        f"{confirmed_by(whole.confirm)}"
+        + (f"; tied with {', '.join(tied)}: {causes} cannot tell them apart" if tied else "")
     )
-    sentences.append(
-        f"optimism: the search had given it {record.trials[first.trial].score:.4f}, "
-        f"{abs(whole.observed_optimism):.4f} {'better' if whole.observed_optimism > 0 else 'worse'}; by the chance of "
-        f"the images alone the best of {whole.compared} equal configurations looks about "
-        f"{whole.expected_optimism:.4f} better than it is"
-    )
+    if whole.confirm["seeds"] == 1 and len(places) > 1:
+        sentences.append("one seed each: how much another seed would change is not known, nor counted in who is tied")
+    if record.outdated:
+        sentences.append("there are newer trials, or another confirmation was asked for; this one is from before")
+    return sentences + _optimism(record, whole)
+
+
+def _optimism(record: StudyRecord, whole: StudyConfirmed) -> list[str]:
+    sentences = []
+    if whole.observed_optimism is not None:
+        change = "less" if whole.observed_optimism > 0 else "more"
+        sentences.append(
+            f"the search's leader, chosen for its score, came to {abs(whole.observed_optimism):.4f} {change} when "
+            "trained again"
+        )
+    if whole.expected_optimism:
+        sentences.append(
+            f"by the chance of the images alone the best of {whole.compared} equal configurations looks about "
+            f"{whole.expected_optimism:.4f} better than it is"
+        )
     return sentences

@@ -72,15 +72,17 @@ def study_cost(
     Returns:
         `passes` (see `PassCost`), `trial_s` (median, min and max over the foreseeable trials, if none stops early),
         `study_s` (with the passes and the confirmation), `confirm` (None; or `trainings`, `folds` of each, and `s` for
-        all of them with the pass that another image size needs), `live_augmentation` (None; or seconds that it takes of
+        all of them), `live_augmentation` (None; or seconds that it takes of
         a trial, and those of one pass for a kept variant), `disk` (bytes of activations to come, of each trial, free).
     """
     # Hyperband's first trials are its shortest, so all of its trials are looked at.
     configs = foreseen(space, space.trials if space.algorithm == "hyperband" else FORESEEN_TRIALS)
     timer = _Timer(data, clock)
-    passes = _passes(configs, data, timer)
+    confirm = confirm or Confirmation(top=0)
+    sized = _at_size(configs, confirm)
+    passes = _passes([*configs, *sized], data, timer)
     trials = [timer.trial_s(config, folds) for config in configs]
-    confirming = _confirming_cost(configs, confirm or Confirmation(top=0), folds, timer)
+    confirming = _confirming_cost(sized or configs, confirm, folds, timer, trial_count(space))
     missing = sum(cost.bytes for cost in passes if not cost.cached)
     return {
         "passes": [dataclasses.asdict(cost) for cost in passes],
@@ -123,19 +125,21 @@ def _pass_cost(entries: list[tuple[Pass, int]], data: TrialData, timer: _Timer, 
     )
 
 
+def _at_size(configs: Sequence[TrialConfig], confirm: Confirmation) -> list[TrialConfig]:
+    """The foreseeable trials as they would be confirmed, if that is done at another image size."""
+    size = confirm.image_size
+    return [dataclasses.replace(config, image_size=size) for config in configs] if confirm.top and size else []
+
+
 def _confirming_cost(
-    configs: Sequence[TrialConfig], confirm: Confirmation, folds: int, timer: _Timer
+    configs: Sequence[TrialConfig], confirm: Confirmation, folds: int, timer: _Timer, trials: int
 ) -> dict[str, Any] | None:
     """As if the leaders took as long as the foreseeable trials do on average."""
     if not confirm.top:
         return None
-    folds = confirming_folds(confirm, folds)
-    size = confirm.image_size or configs[0].image_size
-    sized = [dataclasses.replace(config, image_size=size) for config in configs]
-    trainings = confirm.top * confirm.seeds
-    resized_s = timer.pass_s(sized[0]) if size != configs[0].image_size else 0.0
-    each_s = statistics.mean(timer.trial_s(config, folds) for config in sized)
-    return {"trainings": trainings, "folds": folds, "s": resized_s + trainings * each_s}
+    folds, trainings = confirming_folds(confirm, folds), min(confirm.top, trials) * confirm.seeds
+    each_s = statistics.mean(timer.trial_s(config, folds) for config in configs)
+    return {"trainings": trainings, "folds": folds, "s": trainings * each_s}
 
 
 def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer, folds: int) -> dict[str, float] | None:
@@ -169,10 +173,6 @@ class _Timer:
         """How many images an epoch trains on, over all folds, and how many it scores."""
         split = self._data.split(folds)
         return sum(len(split.training(fold)) for fold in range(folds)), len(split.scored)
-
-    def pass_s(self, config: TrialConfig) -> float:
-        """Seconds for all images through the frozen layers of a configuration."""
-        return len(self._data.pool) * self.image_s(config, [Cut.of(config)])
 
     def trial_s(self, config: TrialConfig, folds: int) -> float:
         """Seconds for a training that does not stop early, activations at hand."""

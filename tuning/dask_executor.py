@@ -205,8 +205,10 @@ class DaskExecutor:
                     attempt.lost_because = f"no worker was ready for it in {_START_LIMIT_S:.0f} s"
                     attempt.future.cancel()
                     _kill(attempt.pid)
-            elif self._timeout_s is not None and passed_s > self._timeout_s:
-                attempt.lost_because = f"it took longer than {self._timeout_s:g} s (--trial-timeout)"
+            elif self._timeout_s is not None and passed_s > self._timeout_s * attempt.job.patience:
+                attempt.lost_because = (
+                    f"it took longer than {self._timeout_s * attempt.job.patience:g} s (--trial-timeout)"
+                )
                 _kill(attempt.pid)
 
     def _ask_to_leave(self) -> None:

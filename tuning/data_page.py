@@ -169,7 +169,9 @@ def _head(audit: Audit) -> Iterator[str]:
     if audit.leaks:
         yield '<p class="verdict bad">Leak: test images or their patients are also outside of test/.</p>'
     elif (manifest["split"] == "test").any():
-        yield '<p class="verdict fine">No leak between test/ and the other folders was found.</p>'
+        nameless = sum(finding.count for finding in audit.findings if finding.kind == "patients-unknown")
+        but = f", but the patients of {counted(nameless, 'image')} are not known" if nameless else ""
+        yield f'<p class="verdict fine">No leak between test/ and the other folders was found{but}.</p>'
     counts = {severity: sum(finding.severity == severity for finding in audit.findings) for severity in SEVERITIES}
     words = (
         f'<span class="word {severity}">{counted(number, severity)}</span>({_MEANING[severity]})'

@@ -83,10 +83,11 @@ class StudyResumed:
     """A process takes the study up again.
 
     Attributes:
-        trials: how many are asked for from now on, those of before counted.
+        trials: how many trials of the search are asked for from now on, those of before counted.
         forced: what had changed, and was accepted with `--force`.
         identity: what the study's data, space and program are from now on; see `tuning.identity.identity_of`.
         confirm: how the leaders are confirmed from now on; None for as before.
+        search: whether the search goes on; else its leaders as they are now are confirmed.
     """
 
     kind: ClassVar[str] = "study_resumed"
@@ -94,6 +95,7 @@ class StudyResumed:
     forced: list[str]
     identity: dict[str, Any] = dataclasses.field(default_factory=dict)
     confirm: dict[str, Any] | None = None
+    search: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +218,9 @@ class TrialConfirmed:
         score: mean of the objective over the trainings that confirm it, and over their folds.
         low: lower end of the score's 95 % interval.
         high: upper end.
-        tied: whether it cannot be told from the first by these images and seeds.
-        difference: of the score to that of the first, with the ends of its 95 % interval over patients and seeds; zeros
-            for the first.
+        tied: whether it cannot be told from the first by these images and, if there are several, seeds.
+        difference: of the score to that of the first, with the ends of its interval over patients and seeds; so wide
+            that in 95 of 100 such confirmations all differences lie in theirs. Zeros for the first.
         deviation: standard deviation of the score over the seeds; None with one seed.
         metrics: every metric, `val_roc_auc` and the like, as value, low and high.
         runs: ids of the trainings that confirm it.
@@ -242,6 +244,14 @@ class TrialConfirmed:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrialUnconfirmed:
+    """A trial that was among the confirmed ones no longer is: others were confirmed, or it was in another way."""
+
+    kind: ClassVar[str] = "trial_unconfirmed"
+    trial: str
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyConfirmed:
     """All leaders have been confirmed, or could not be.
 
@@ -251,9 +261,9 @@ class StudyConfirmed:
         left_out: why a leader has no place, by trial.
         compared: how many configurations of the search the first was the best of.
         expected_optimism: by how much the best of as many equal configurations looks better than it is, by the chance
-            of the images alone; see `tuning.confirmation.expected_optimism`.
-        observed_optimism: the score of `best` in the search, less that of its confirmation, in the objective's
-            direction.
+            of the images alone; see `tuning.confirmation.expected_optimism`. None if that is not known.
+        observed_optimism: the score of the search's leader in the search, less that of its confirmation, in the
+            objective's direction. None if the two were not scored in the same way: other folds, another image size.
     """
 
     kind: ClassVar[str] = "study_confirmed"
@@ -261,8 +271,8 @@ class StudyConfirmed:
     confirm: dict[str, Any]
     left_out: dict[str, str]
     compared: int
-    expected_optimism: float
-    observed_optimism: float
+    expected_optimism: float | None
+    observed_optimism: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,6 +296,7 @@ Event = (
     | TrialCompleted
     | TrialFailed
     | TrialConfirmed
+    | TrialUnconfirmed
     | StudyConfirmed
     | StudyEnded
 )

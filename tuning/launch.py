@@ -50,6 +50,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     """
     _refuse_early(settings)
     space, prepared = settings.space, prepare(settings)
+    _refuse_undividable(prepared, _confirm(settings), prepared.split.folds)
     confirm = space.confirm if settings.confirm else Confirmation(top=0)
     from tuning.costs import study_cost
     from tuning.rehearsal import trial_count
@@ -104,6 +105,7 @@ def launch_study(
     with _workers(settings.work, tell, workers) as workers:
         prepared = prepare(settings, tell)
         prepared.data.check_cache()
+        _refuse_undividable(prepared, _confirm(settings), prepared.split.folds)
         folder = settings.store.create_study(settings.name, space=settings.space.name)
         with folder.hold():
             try:
@@ -153,16 +155,18 @@ def resume_study(
     with folder.hold():
         drop_torn_line(folder.journal)
         record = load_record(store, name)
-        wanted = len(record.searched) if confirm else trials or record.trials_wanted
+        wanted = trials or record.trials_wanted
         if confirm:
             _refuse_unconfirmable(record)
         else:
             _refuse_over(record, wanted)
+        how = record.confirm if confirm is None else confirm.model_dump()
         root = data or record.identity.data_root
         settings = _recorded_settings(record.started, store, root, work or {})
         with _workers(settings.work, tell) as workers:
             prepared = prepare(settings, tell)
             prepared.data.check_cache()
+            _refuse_undividable(prepared, how, record.started.folds)
             now = _now(settings, prepared)
             changed = differences(record.identity, now)
             if changed and not force:
@@ -174,8 +178,8 @@ def resume_study(
             if changed:
                 Checkpoints(folder.checkpoints).discard_all_but(())  # trainings that were begun begin anew
             run = _Run(settings, prepared, folder, workers, progress, tell, warn)
-            how = confirm.model_dump() if confirm else None
-            return run(record, StudyResumed(wanted, changed, identity_of(now), how))
+            asked = None if confirm is None else how
+            return run(record, StudyResumed(wanted, changed, identity_of(now), asked, search=confirm is None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,8 +271,22 @@ def _refuse_over(record: StudyRecord, wanted: int) -> None:
     name, done = record.started.study, len(record.searched)
     if wanted < done:
         raise StudyError(f"study {name}: has {done} trials already, got --trials {wanted}; give more.")
-    if done == wanted and all(trial.over for trial in record.trials.values()) and record.is_confirmed():
+    if done == wanted and record.is_complete():
         raise StudyError(f"study {name}: is finished, with {done} trials; to go on with it give more with --trials.")
+
+
+def _confirm(settings: StudySettings) -> dict[str, Any]:
+    """How the leaders of a new study are confirmed; empty for not at all."""
+    confirm = settings.space.confirm
+    return confirm.model_dump() if settings.confirm and confirm.top else {}
+
+
+def _refuse_undividable(prepared: Preparation, confirm: Mapping[str, Any], searched: int) -> None:
+    """Divides the images as the leaders are confirmed, before anything is recorded that would have to be done so."""
+    from tuning.confirmation import confirming_folds
+
+    if confirm:
+        prepared.data.split(confirming_folds(Confirmation(**confirm), searched))
 
 
 def _refuse_unconfirmable(record: StudyRecord) -> None:
@@ -281,8 +299,8 @@ def _is_over(record: StudyRecord) -> bool:
     from tuning.study import EXHAUSTED
 
     exhausted = record.ended is not None and record.ended.reason == EXHAUSTED
-    is_over = exhausted and all(trial.over for trial in record.trials.values())
-    return record.is_complete() or (is_over and record.is_confirmed())
+    searched = exhausted and all(trial.over for trial in record.searched)
+    return record.is_complete() or ((searched or not record.searching) and record.is_confirmed())
 
 
 @contextlib.contextmanager
@@ -368,5 +386,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         work=settings.work.to_mapping(),
         folds=prepared.split.folds,
         patient_pattern=settings.patient_pattern or "",
-        confirm=space.confirm.model_dump() if settings.confirm and space.confirm.top else {},
+        confirm=_confirm(settings),
     )

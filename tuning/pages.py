@@ -19,6 +19,7 @@ from tuning.events import (
     TrialConfirmed,
     TrialFailed,
     TrialStarted,
+    TrialUnconfirmed,
 )
 from tuning.journal import Entry
 from tuning.record import StudyRecord, TrialRecord
@@ -117,6 +118,8 @@ def trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, s
                 _complete(page, entry.event, entry.at)
             case TrialConfirmed():
                 _confirm(page, entry.event, entry.at)
+            case TrialUnconfirmed():
+                page.tags |= {"pneumo.confirmed_rank": "none any more", "pneumo.confirmed_tied": ""}
             case TrialFailed(reason=reason):
                 page.tags["pneumo.failure"] = reason[:TEXT_LIMIT]
                 page.end("FAILED", entry.at)
@@ -179,10 +182,19 @@ def study_page(record: StudyRecord, news: Sequence[Entry]) -> Page:
             case StudyConfirmed() if entry.event.best:
                 page.tags |= {"pneumo.confirmed_best": entry.event.best}
                 optimism = {"expected": entry.event.expected_optimism, "observed": entry.event.observed_optimism}
-                page.measure({f"{name}_optimism": value for name, value in optimism.items()}, 0, entry.at)
+                known = {f"{name}_optimism": value for name, value in optimism.items() if value is not None}
+                page.measure(known, 0, entry.at)
+                page.tags["pneumo.confirmed_by"] = confirmed_by(entry.event.confirm)
             case StudyEnded() if entry.event is record.ended:  # not one that the study went on after
                 _end(page, record, entry.event, entry.at)
     return page
+
+
+def confirmed_by(confirm: Mapping[str, Any]) -> str:
+    """Returns how leaders were confirmed, in words."""
+    seeds, folds, size = confirm["seeds"], confirm["folds"], confirm["image_size"]
+    words = f"{seeds} seed{'s' if seeds > 1 else ''} × {folds} fold{'s' if folds > 1 else ''}"
+    return words + (f" at {size} px" if size else "")
 
 
 def _settings(event: StudyStarted) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.errors import ImageError, StoreError
 from pneumo_core.images import SMALL_SIDE_PX, read_bytes, read_header
 from pneumo_core.plots import plot_predictions
@@ -39,6 +40,7 @@ class Predictions:
     Attributes:
         model: the version that said it.
         class_names: of the negative and the positive class.
+        threshold: probability from which on the positive class is called.
         images: in the order of the files.
         refused: a sentence for each file that could not be used.
         warnings: sentences about files that were used, but should be looked at.
@@ -46,6 +48,7 @@ class Predictions:
 
     model: ModelReference
     class_names: tuple[str, str]
+    threshold: float
     images: list[ImagePrediction]
     refused: list[str]
     warnings: list[str]
@@ -57,7 +60,8 @@ class Predictions:
 
     def table(self, *, triage: bool = False) -> Table:
         """Returns the rows for a terminal."""
-        table = Table(title=f"{self.model}: probability of {self.class_names[1]}")
+        called = f"called from {self.threshold:.3g} on"
+        table = Table(title=f"{self.model}: probability of {self.class_names[1]}, {called}")
         for heading in ("image", "probability", "label", "true label", "recommendation"):
             table.add_column(heading, justify="right" if heading == "probability" else "left", overflow="fold")
         for row in self.rows(triage=triage):
@@ -74,6 +78,7 @@ class Predictions:
             [self._title(image.row) for image in images],
             [(image.row["normal_probability"], image.row["probability"]) for image in images],
             self.class_names,
+            self.threshold,
         )
 
     def _title(self, row: dict[str, Any]) -> str:
@@ -112,8 +117,9 @@ def predict_files(registry: Registry, reference: str | None, paths: Sequence[Pat
         ImagePrediction(_row(path, classifier.describe(float(probability)), classifier, model), gray)
         for path, gray, probability in zip(usable, pixels, probabilities, strict=True)
     ]
-    negative, positive = classifier.settings.class_names
-    return Predictions(model, (negative, positive), images, refused, warnings)
+    (negative, positive), threshold = classifier.settings.class_names, classifier.settings.threshold
+    called_from = DEFAULT_THRESHOLD if threshold is None else threshold
+    return Predictions(model, (negative, positive), called_from, images, refused, warnings)
 
 
 def _warnings(data: bytes, path: Path) -> list[str]:
@@ -149,4 +155,6 @@ def _row(path: Path, prediction: Any, classifier: Any, model: ModelReference) ->
     folder = path.resolve().parent.name
     true_label = folder if folder in classifier.settings.class_names else None
     said = dataclasses.asdict(prediction)
-    return {"image": str(path), **said, "true_label": true_label, "model_version": str(model)}
+    threshold = classifier.settings.threshold
+    called_from = {"threshold": DEFAULT_THRESHOLD if threshold is None else threshold}
+    return {"image": str(path), **said, **called_from, "true_label": true_label, "model_version": str(model)}

@@ -55,6 +55,8 @@ class ProgressView:
         match event:
             case StudyStarted():
                 self._start(record, f"{event.trials} trials")
+            case StudyResumed(search=False):
+                self._start(record, f"confirms its leaders; {len(record.searched)} trials")
             case StudyResumed():
                 self._start(record, f"goes on at {_searched(record)} of {event.trials} trials")
             case AttemptStarted():

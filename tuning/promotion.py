@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumo_core.errors import StudyError
+from pneumo_core.errors import DatasetError, PromotionError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.assembly import Assembly
 from tuning.ranking import defined, load_record
@@ -109,10 +109,18 @@ def promote(
     start_tensorflow(record.started.threads)
     with tempfile.TemporaryDirectory(prefix="tune-promote-") as scratch:
         assembly = Assembly(store, record, chosen, name, Path(scratch), tell)
-        assembly.build(threshold_rule, target_sensitivity)
         reference = None
+        try:
+            if not dry_run:
+                assembly.refuse_leakage()
+            assembly.build(threshold_rule, target_sensitivity)
+            if not dry_run:
+                assembly.open_test()
+        except (PromotionError, DatasetError) as error:
+            if not dry_run:
+                assembly.record_refusal(str(error))
+            raise
         if not dry_run:
-            assembly.open_test()
             tell(f"registering it as {name}")
             reference = registry.register(
                 assembly.folder,

@@ -129,11 +129,13 @@ def studies_rows(store: Store) -> list[dict[str, Any]]:
 def studies_table(rows: list[dict[str, Any]]) -> Table:
     """Returns the studies for a terminal."""
     table = Table()
-    for heading in ("study", "space", "status", "completed", "failed", "objective", "best", "trial"):
+    for heading in ("study", "space", "status", "completed", "failed", "objective", "best", "trial", "confirmed"):
         table.add_column(heading, justify="right" if heading in ("completed", "failed", "best") else "left")
     for row in rows:
         cells = [format_value(row[key]) for key in ("study", "space", "status", "completed", "failed", "objective")]
-        best = [f"{row['best']['score']:.4f}", row["best"]["trial"]] if row["best"] else ["–", "–"]
+        best = ["–", "–", ""]
+        if row["best"]:
+            best = [f"{row['best']['score']:.4f}", row["best"]["trial"], "yes" if row["best"]["confirmed"] else "no"]
         table.add_row(*map(escape, cells), *best)
     return table
 
@@ -153,8 +155,14 @@ def _study_row(store: Store, name: str) -> dict[str, Any]:
         "completed": record.count("completed"),
         "failed": record.count("failed"),
         "objective": record.started.objective,
-        "best": best and {"trial": best.trial, "score": best.score},
+        "best": best and _best(best),
     }
+
+
+def _best(trial: TrialRecord) -> dict[str, Any]:
+    """The best trial with the score that it is the best by: confirmed, or of the search."""
+    score = trial.score if trial.confirmed is None else trial.confirmed.score
+    return {"trial": trial.trial, "score": score, "confirmed": trial.confirmed is not None}
 
 
 def format_value(value: object) -> str:

@@ -22,6 +22,7 @@ from tuning.events import (
     TrialConfirmed,
     TrialFailed,
     TrialStarted,
+    TrialUnconfirmed,
 )
 
 TrialStatus = Literal["running", "completed", "pruned", "failed", "interrupted"]
@@ -39,6 +40,7 @@ class TrialRecord:
         first_epoch: epochs that the parent has trained.
         prune_above: see `TrialStarted`.
         epoch_losses: validation loss of each epoch so far, by epochs trained.
+        training_s: seconds that its epochs took so far, without what comes before and after them.
         attempts: how many were started.
         lost_attempts: how many of them were lost with their process.
         intervals: ends of each metric's 95 % interval.
@@ -68,6 +70,7 @@ class TrialRecord:
     first_epoch: int = 0
     prune_above: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    training_s: float = 0.0
     attempts: int = 0
     lost_attempts: int = 0
     intervals: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
@@ -96,7 +99,11 @@ class StudyRecord:
         forced: what had changed when the study was resumed, and was accepted.
         identity: the settings with data, space and program as they were when the study was last taken up.
         confirm: how the leaders are to be confirmed, see `search_spaces.Confirmation`; empty for not at all.
-        confirmed: what became of it; None before the end of that, and when the search went on after it.
+        confirmed: what became of it the last time; None before the end of that.
+        outdated: whether there is something new since, or it is to be done in another way: the old one stands until
+            then.
+        searching: whether the search goes on; else its leaders as they are now are confirmed.
+        generation: how many times the study went on although data or program had changed.
     """
 
     started: StudyStarted
@@ -108,6 +115,9 @@ class StudyRecord:
     identity: StudyStarted = dataclasses.field(init=False)
     confirm: dict[str, Any] = dataclasses.field(init=False)
     confirmed: StudyConfirmed | None = None
+    outdated: bool = False
+    searching: bool = True
+    generation: int = 0
 
     def __post_init__(self) -> None:
         self.trials_wanted = self.trials_wanted or self.started.trials
@@ -152,7 +162,8 @@ class StudyRecord:
 
     def is_confirmed(self) -> bool:
         """Returns whether the leaders are confirmed, if they are to be and there are any."""
-        return not self.confirm or self.confirmed is not None or self.best() is None
+        done = self.confirmed is not None and not self.outdated
+        return not self.confirm or done or self.best() is None
 
     def is_complete(self) -> bool:
         """Returns whether the search and what confirms it are over."""
@@ -184,6 +195,7 @@ class StudyRecord:
                 trial = self.trials[event.trial]
                 trial.epochs = event.epoch + 1
                 trial.epoch_losses[trial.epochs] = event.metrics.get("val_loss", math.nan)
+                trial.training_s += event.metrics.get("duration_s", 0.0)
             case TrialCompleted():
                 self._complete(event)
             case TrialFailed():
@@ -191,8 +203,10 @@ class StudyRecord:
                 trial.status, trial.reason, trial.duration_s = "failed", event.reason, event.duration_s
             case TrialConfirmed():
                 self.trials[event.trial].confirmed = event
+            case TrialUnconfirmed():
+                self.trials[event.trial].confirmed = None
             case StudyConfirmed():
-                self.confirmed = event
+                self.confirmed, self.outdated = event, False
             case StudyEnded():
                 self._end(event)
             case StudyResumed():
@@ -206,8 +220,7 @@ class StudyRecord:
         trial.epochs = event.first_epoch
         trial.confirms, trial.folds = event.confirms, event.folds or self.started.folds
         self.trials[event.trial] = trial
-        if not event.confirms:
-            self._unconfirm()  # there is something new to compare with
+        self.outdated |= not event.confirms  # there is something new to compare with
 
     def _complete(self, event: TrialCompleted) -> None:
         trial = self.trials[event.trial]
@@ -228,17 +241,19 @@ class StudyRecord:
         self.ended, self.trials_wanted = None, event.trials
         self.forced += event.forced
         self.identity = dataclasses.replace(self.identity, **event.identity)
+        self.searching, self.generation = event.search, self.generation + bool(event.forced)
         if event.confirm is not None:
-            self.confirm = event.confirm
-            self._unconfirm()
+            self.confirm, self.outdated = event.confirm, True
+            self._forget_lost()
         for trial in self.trials.values():
             if trial.status == "interrupted":
                 trial.status = "running"
 
-    def _unconfirm(self) -> None:
-        self.confirmed = None
-        for trial in self.trials.values():
-            trial.confirmed = None
+    def _forget_lost(self) -> None:
+        """Trainings that confirm and were lost with their process are tried again when they are asked for again."""
+        for trial in self.confirming:
+            if trial.status == "failed" and trial.lost_attempts:
+                trial.status, trial.lost_attempts, trial.reason = "interrupted", 0, None
 
 
 def replay(events: Iterable[Event]) -> StudyRecord:

@@ -13,7 +13,7 @@ from rich.table import Table
 from pneumo_core.config import FIELD_NAMES, TrialConfig, value_problem
 from pneumo_core.errors import ConfigError
 from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
-from search_spaces import SearchSpace, SpaceError, builtin_spaces, find_space, load_space, read_scalar
+from search_spaces import Confirmation, SearchSpace, SpaceError, builtin_spaces, find_space, load_space, read_scalar
 
 OBJECTIVES = tuple(f"val_{name}" for name in METRIC_NAMES)
 """Final metrics of a trial."""
@@ -69,6 +69,25 @@ def base_config(space: SearchSpace) -> TrialConfig:
         ConfigError: if a fixed value is impossible.
     """
     return TrialConfig.from_mapping({"seed": space.seed, **space.fixed})
+
+
+def confirmation(**settings: int | None) -> Confirmation:
+    """Returns how leaders are to be confirmed.
+
+    Args:
+        settings: see `search_spaces.Confirmation`; at least one leader.
+
+    Raises:
+        ConfigError: if a setting is impossible.
+    """
+    try:
+        confirm = Confirmation(**settings)  # type: ignore[arg-type]
+    except ValueError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']}" for e in error.errors())  # type: ignore[attr-defined]
+        raise ConfigError(f"confirmation: {problems}.") from None
+    if not confirm.top:
+        raise ConfigError("confirmation: expected at least 1 leader, got top 0.")
+    return confirm
 
 
 def refuse_unsuited(space: SearchSpace) -> None:
@@ -151,6 +170,13 @@ def _problem(name: str, value: object) -> str | None:
 def _check_objective(space: SearchSpace, path: Path) -> None:
     if space.objective not in OBJECTIVES:
         raise SpaceError([f"{path}: objective: expected one of {', '.join(OBJECTIVES)}; got {space.objective}"])
+    if space.objective == "val_sensitivity":
+        raise SpaceError(
+            [
+                f"{path}: objective: val_sensitivity is what the threshold is chosen for, so all trials have the same; "
+                "take val_specificity"
+            ]
+        )
     expected = "min" if space.objective in _MINIMIZED else "max"
     if space.direction != expected:
         better = "lower" if expected == "min" else "higher"

@@ -176,7 +176,8 @@ class Study:
         """Brings the search to where the journal ends, and lists the trials that were caught in the middle."""
         if self.record.trials:
             self._search.take_up(read_journal(self._folder.journal))
-        self._waiting = [trial.trial for trial in self.record.trials.values() if not trial.over]
+        if self.record.searching:
+            self._waiting = [trial.trial for trial in self.record.searched if not trial.over]
         self._discard_checkpoints()
 
     def _work(self, begun: float) -> str:
@@ -191,7 +192,7 @@ class Study:
             self._executor.wait(self._hear, _POLL_S)
         if not self._stop.requested and self._is_retrained():
             self._conclude()
-        if self.record.is_complete():
+        if self.record.is_complete() or (not self.record.searching and self.record.is_confirmed()):
             return ""
         if self._stop.requested:
             raise KeyboardInterrupt
@@ -208,18 +209,23 @@ class Study:
     def _next_trial(self, elapsed_s: float) -> str | None:
         """The next trial of the search or, when that is over, the next that confirms its leaders."""
         event = self._search.next(self.record) if self._may_search(elapsed_s) else None
-        if event is None and all(trial.over for trial in self.record.searched):
-            event = next_retraining(self.record)
+        searching = self.record.searching and not all(trial.over for trial in self.record.searched)
+        if event is None and not searching:
+            retraining = next_retraining(self.record, self._running)
+            if isinstance(retraining, str):
+                return retraining
+            event = retraining
         if event is None:
             return None
         self.announce(event)
         return event.trial
 
     def _may_search(self, elapsed_s: float) -> bool:
-        """Whether there is time for another trial and for confirming the leaders after it."""
-        if math.isinf(self._limits.time_s):
-            return True
-        return elapsed_s + expected_s(self.record) / self._limits.workers < self._limits.time_s
+        """Whether there is time for another trial and for confirming the leaders after it; for half of it there is."""
+        limit_s = self._limits.time_s
+        if not self.record.searching or math.isinf(limit_s):
+            return self.record.searching
+        return elapsed_s < limit_s / 2 or elapsed_s + expected_s(self.record) / self._limits.workers < limit_s
 
     def _is_retrained(self) -> bool:
         """Whether all trainings that confirm the leaders are over, and nothing has been concluded from them."""
@@ -244,8 +250,16 @@ class Study:
                 parent=trial.parent,
                 prune_above=trial.prune_above,
                 keep_state=trial.trial in self._search.in_use(),
+                patience=self._patience(trial),
             )
         )
+
+    def _patience(self, trial: TrialRecord) -> float:
+        """How many times as long as a trial of the search a training that confirms one may take."""
+        if not trial.confirms:
+            return 1.0
+        side = trial.config["image_size"] / self.record.trials[trial.confirms].config["image_size"]
+        return float(max(trial.folds / self.record.started.folds, 1.0) * max(side, 1.0) ** 2)
 
     def _hear(self, message: Message) -> None:
         """Takes in a message; one of an attempt that was given up is stale."""

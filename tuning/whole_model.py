@@ -13,6 +13,7 @@ import pandas as pd
 from pneumo_core.backbone import BackboneWeights
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import WeightsError
+from pneumo_core.evaluation import logits_of
 from pneumo_core.model import build_classifier, read_weights, standardize_features, trained_weights
 from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from pneumo_core.training import predict_logits, refit
@@ -36,6 +37,7 @@ class WholeModel:
         scores: score tables of validation images that chose the operating point, one for each seed.
         operating_point: threshold and temperature.
         checked: table of path and logit (before the temperature) of images, as the trained parts score them.
+        own: table of label and logit of all images, as a refit that was trained on them scores them; None without one.
     """
 
     config: TrialConfig
@@ -45,6 +47,7 @@ class WholeModel:
     scores: Sequence[pd.DataFrame]
     operating_point: OperatingPoint
     checked: pd.DataFrame
+    own: pd.DataFrame | None = None
 
     def at(self, threshold_rule: str, target_sensitivity: float) -> WholeModel:
         """Returns the same with an operating point chosen in some way, see `fit_operating_point`."""
@@ -109,7 +112,7 @@ def whole_model(
             "back."
         )
     runs = [record.trials[run] for run in trial.confirmed.runs] if trial.confirmed and source is not trial else [source]
-    scores = [_fetched_table(record, run, SCORES_FILE, scratch) for run in runs]
+    scores = [with_logits(_fetched_table(record, run, SCORES_FILE, scratch)) for run in runs]
     point = fit_operating_point(scores)
     if source is trial and trial.folds == 1:
         arrays = read_weights(fetch_run_file(record, trial, WEIGHTS_FILE, scratch))
@@ -119,14 +122,15 @@ def whole_model(
     epochs = f"{len(rates)} epoch{'s' if len(rates) > 1 else ''}"
     origin = f"refit on all {len(data.pool)} images for {epochs}, with the learning rates of {source.trial}"
     tell(origin)
-    arrays, checked = _refitted(config, data, rates)
-    return WholeModel(config, weights, arrays, origin, scores, point, checked)
+    arrays, own = _refitted(config, data, rates)
+    some = np.unique(np.linspace(0, len(own) - 1, _CHECKED_IMAGES).astype(int))
+    return WholeModel(config, weights, arrays, origin, scores, point, own.iloc[some][["path", "logit"]], own)
 
 
 def _refitted(
     config: TrialConfig, data: TrialData, rates: Sequence[float]
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Trains on all images; returns what was trained, and how it scores some of them."""
+    """Trains on all images; returns what was trained, and how it scores them."""
     everyone = np.arange(len(data.pool))
     examples = data.training_examples(config, everyone)
     program = data.program(config, examples.feed)
@@ -134,9 +138,13 @@ def _refitted(
     if moments is not None:
         standardize_features(program.trainee, moments)
     refit(config, program, examples, rates)
-    some = np.unique(np.linspace(0, len(everyone) - 1, _CHECKED_IMAGES).astype(int))
-    logits = predict_logits(program, data.validation_examples(config, some).feed)
-    return trained_weights(program.trainee), data.pool.iloc[some][["path"]].assign(logit=logits)
+    logits = predict_logits(program, data.validation_examples(config, everyone).feed)
+    return trained_weights(program.trainee), data.pool[["path", "label"]].assign(logit=logits)
+
+
+def with_logits(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a score table with logits; those of earlier versions of this program have probabilities only."""
+    return table if "logit" in table else table.assign(fold=0, logit=logits_of(table["probability"].to_numpy()))
 
 
 def _fetched_table(record: StudyRecord, run: TrialRecord, name: str, scratch: Path) -> pd.DataFrame:
