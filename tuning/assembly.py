@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError
+from tuning.identity import program_changes
 from tuning.kept_scores import KeptScores
 from tuning.ledger import Candidate, Ledger, ScoredTest
 from tuning.misgivings import contradictions, drift, reservations
@@ -88,6 +89,8 @@ class Assembly:
         report = evaluate(whole.scores, operating_point=whole.operating_point)
         self._report("validation", dataclasses.replace(report, fitted_here=True))
         self._check(whole)
+        if whole.own is not None and (changes := program_changes(self._record.identity)):
+            self.warnings.append(f"the refit is made by another program than what was scored: {'; '.join(changes)}")
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")

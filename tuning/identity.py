@@ -10,6 +10,7 @@ from typing import Any
 import pneumo_core
 import search_spaces
 import tuning
+from pneumo_core.provenance import package_versions
 from tuning.events import StudyStarted
 from tuning.protocol import images_in_words
 
@@ -80,6 +81,17 @@ def _files() -> Iterator[tuple[str, Path]]:
 def identity_of(started: StudyStarted) -> dict[str, Any]:
     """Returns the fields that `differences` looks at."""
     return {name: getattr(started, name) for name in _COMPARED}
+
+
+def program_changes(before: StudyStarted) -> list[str]:
+    """Returns a line for everything of this program and its libraries that is not as it was.
+
+    Args:
+        before: what was recorded of a study.
+    """
+    versions = package_versions()
+    was, now = ({name: of.get(name) for name in _LIBRARIES} for of in (before.versions, versions))
+    return [*_changes("code", before.code, code_digests()), *_changes("package", was, now)]
 
 
 def differences(before: StudyStarted, now: StudyStarted) -> list[str]:

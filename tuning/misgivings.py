@@ -43,12 +43,12 @@ def drift(own: pd.DataFrame, point: OperatingPoint, metrics: Mapping[str, float]
     Args:
         own: label and logit of the images that the refit was trained on.
         point: from the out-of-fold scores of the other models.
-        metrics: of these scores, `val_sensitivity` and `val_specificity` among them.
+        metrics: of these scores, `val_sensitivity` and `val_specificity` with `…_low` among them.
     """
     called = special.expit(own["logit"].to_numpy() / point.temperature) >= point.threshold
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         share = float(np.mean(called[own["label"].to_numpy() == label] == bool(label)))
-        if share < metrics[f"val_{name}"] - _DRIFT:
+        if share < metrics[f"val_{name}_low"] - _DRIFT:
             return (
                 f"its refit has a {name} of {share:.3f} on the very images it was trained on, where out-of-fold scores "
                 f"had {metrics[f'val_{name}']:.3f}: scores shift from one training to the next, so no threshold holds. "

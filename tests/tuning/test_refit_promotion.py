@@ -16,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo_core.errors import PromotionError
 from pneumo_core.images import read_images
-from pneumo_core.operating_point import fit_operating_point
+from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from tuning.api import run_study
 from tuning.ledger import Ledger
+from tuning.misgivings import contradictions, drift
 from tuning.promotion import PromotionResult, promote
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
@@ -28,10 +29,10 @@ from tuning.whole_model import confirming_run
 SPACE = """\
 name: refit
 trials: 2
-epochs: 3
+epochs: 8
 fixed:
   {weights: random, activation_precision: float32, image_size: 32, pixel_scaling: unit, pooling: average,
-   batch_size: 16, head_units: 8, learning_rate_schedule: cosine}
+   batch_size: 16, head_units: 32, learning_rate: 3.0e-3, learning_rate_schedule: cosine}
 parameters:
   dropout: {type: choice, values: [0.0, 0.2]}
 confirm: {top: 1, seeds: 3, folds: 2}
@@ -144,3 +145,27 @@ def test_patients_on_both_sides_of_the_test_folder_are_refused_on_the_record(pha
     assert entry.outcome == "refused"
     assert "would flatter" in entry.reason
     assert not MlflowClient(record.started.tracking_uri).search_registered_models()
+
+
+def test_a_refit_that_is_worse_on_its_own_images_is_refused() -> None:
+    """Its scores have moved away from those that chose the threshold; being better on them is what is expected."""
+    point = OperatingPoint(threshold=0.8, temperature=0.5)
+    metrics = {"val_sensitivity": 0.95, "val_sensitivity_low": 0.93, "val_specificity": 0.7, "val_specificity_low": 0.6}
+    labels = np.repeat([0, 1], 100)
+    fitting = pd.DataFrame({"label": labels, "logit": np.where(labels == 1, 1.0, -1.0)})
+    assert drift(fitting, point, metrics) is None
+    moved = fitting.assign(logit=fitting["logit"] - 0.4)  # sigmoid(0.6 / 0.5) = 0.77: nothing is called
+    assert "a sensitivity of 0.000 on the very images" in (drift(moved, point, metrics) or "")
+    alarmed = fitting.assign(logit=fitting["logit"] + 2.0)
+    assert "a specificity of 0.000" in (drift(alarmed, point, metrics) or "")
+
+
+def test_a_test_folder_that_contradicts_validation_is_told() -> None:
+    """Only where the intervals do not even touch."""
+    names = ("sensitivity", "specificity")
+    ends = {"": 0.95, "_low": 0.93, "_high": 0.97}
+    agreeing = {f"{of}_{name}{end}": value for of in ("val", "test") for name in names for end, value in ends.items()}
+    assert contradictions(agreeing) == []
+    missing = agreeing | {"test_sensitivity": 0.085, "test_sensitivity_low": 0.05, "test_sensitivity_high": 0.142}
+    (sentence,) = contradictions(missing)
+    assert "sensitivity is 0.085 (0.050 to 0.142) on the test folder, where validation promised 0.950" in sentence

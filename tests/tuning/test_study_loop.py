@@ -132,7 +132,9 @@ def test_a_study_that_is_short_of_time_keeps_some_for_its_confirmation(
 
     def later(job: Job) -> TrialResult:
         now[0] += 10.0 * job.folds
-        return stub_result(job)
+        result = stub_result(job)
+        epoch_s = 10.0 * job.folds / len(result.history)
+        return dataclasses.replace(result, history=tuple({**row, "duration_s": epoch_s} for row in result.history))
 
     monkeypatch.setitem(globals(), "result_of", later)
     started = dataclasses.replace(_started(space), confirm={"top": 1, "seeds": 2, "folds": None, "image_size": None})
