@@ -50,7 +50,7 @@ start_with:
 """
 ENDLESS = {"rate": "float, min: 1.0e-4, max: 1.0e-2, log: true", "fraction": "float, min: 0.01, max: 0.1, log: true"}
 FINITE = {"rate": "choice, values: [1.0e-4, 1.0e-3, 1.0e-2]", "fraction": "choice, values: [0.01, 0.1]"}
-SMALL_MB = 64
+SMALL_MB = 192
 
 
 @dataclasses.dataclass

@@ -26,12 +26,12 @@ INLINE = WorkSettings(workers=0, plots=False)
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
+    """A small file system."""
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() or not shutil.which("mount"):
         pytest.skip("needs root to mount a small file system")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", folder], check=False).returncode:
         pytest.skip("this machine does not let root mount a file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

@@ -98,13 +98,13 @@ def test_scores_of_one_class_have_no_threshold() -> None:
 def test_the_point_is_fitted_on_all_folds_and_seeds_together() -> None:
     """One temperature and one threshold, on calibrated probabilities, whatever the fold."""
     rng = np.random.default_rng(1)
-    labels = np.tile([0, 1], 100)
+    labels, folds = np.tile([0, 1], 100), np.repeat([0, 1], 100)
     tables = []
-    for fold in (0, 1):
+    for _ in range(2):
         logits = 6 * (labels - 0.5) + rng.normal(0, 4, 200)
         paths = [f"{row}.png" for row in range(200)]
         tables.append(
-            pd.DataFrame({"path": paths, "label": labels, "logit": logits, "probability": expit(logits), "fold": fold})
+            pd.DataFrame({"path": paths, "label": labels, "logit": logits, "probability": expit(logits), "fold": folds})
         )
     point = fit_operating_point(tables, target=0.9)
     pooled = pd.concat(tables).assign(path=[f"{row}.png" for row in range(400)])
