@@ -11,6 +11,8 @@ import pytest
 # Nothing may fall back to MLflow's own default, a database in the working directory.
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{tempfile.mkdtemp()}/stray.db"
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; a pipe has no width
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
