@@ -12,7 +12,7 @@ from tuning.arguments import parse_classes
 from tuning.options import CacheOption, JsonOption, PatternOption, StoreOption, open_store
 from tuning.output import console, print_json
 
-data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets; who looked at test folders.")
 cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
 spaces_app = typer.Typer(help="List, show and check search spaces.")
 
@@ -76,7 +76,7 @@ def make_demo_data(
 
 @data_app.command("ledger")
 def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List every time the test folder was opened, was not because scores were there, or was refused; oldest first."""
+    """List every opening of a test folder, every use of the scores of an earlier one, every refusal; oldest first."""
     from tuning.ledger import Ledger
     from tuning.ledger_table import ledger_rows, ledger_table, ledger_warnings
 
