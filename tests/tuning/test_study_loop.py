@@ -132,6 +132,7 @@ def test_a_study_that_is_short_of_time_keeps_some_for_its_confirmation(
 
     def later(job: Job) -> TrialResult:
         now[0] += 10.0 * job.folds
+        assert job.patience == job.folds  # times --trial-timeout, as it takes that much longer
         result = stub_result(job)
         epoch_s = 10.0 * job.folds / len(result.history)
         return dataclasses.replace(result, history=tuple({**row, "duration_s": epoch_s} for row in result.history))
