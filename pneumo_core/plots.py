@@ -190,7 +190,9 @@ def plot_predictions(
         drawn = bars.bar(class_names, values, color=[BLUE, ORANGE])
         bars.bar_label(drawn, fmt="{:.1%}")
         bars.hlines(threshold, 0.5, 1.5, colors="black", linestyles="--")
-        bars.text(0.48, threshold, f"called from {threshold:.3g} on", ha="right", va="center", fontsize=8)
+        on_white = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        called = f"called from {threshold:.3g} on"
+        bars.text(1, threshold + 0.03, called, ha="center", va="bottom", fontsize=8, bbox=on_white)
         bars.set(ylim=(0, 1.1), ylabel="probability", title="Prediction probabilities")
     return figure
 
