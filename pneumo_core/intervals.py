@@ -223,18 +223,6 @@ def paired_auc_difference(
     return _auc_spread(sides[0], sides[1], draws, seed).interval()
 
 
-def paired_difference(
-    first: Sequence[pd.DataFrame],
-    second: Sequence[pd.DataFrame],
-    metric: str,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """Compares a metric of two models on the same images, as `paired_spread` does."""
-    return paired_spread(first, second, metric, draws=draws, seed=seed).interval()
-
-
 def paired_spread(
     first: Sequence[pd.DataFrame],
     second: Sequence[pd.DataFrame],

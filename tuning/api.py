@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
+from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, said
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.spaces import confirmation
 from tuning.store import Store
@@ -168,10 +168,9 @@ def resume_study(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    work = {name: value for name, value in given.items() if value is not None}
     view = ProgressView(PatientConsole()) if progress else None
     root = None if data is None else str(data)
-    return resume(Store.at(store), study, trials=trials, data=root, force=force, work=work, progress=view)
+    return resume(Store.at(store), study, trials=trials, data=root, force=force, work=said(given), progress=view)
 
 
 def confirm_study(
@@ -211,9 +210,12 @@ def confirm_study(
 
     given = {"workers": workers, "time_limit_s": time_limit_s}
     how = confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
-    work = {name: value for name, value in given.items() if value is not None}
     return resume(
-        Store.at(store), study, confirm=how, work=work, progress=ProgressView(PatientConsole()) if progress else None
+        Store.at(store),
+        study,
+        confirm=how,
+        work=said(given),
+        progress=ProgressView(PatientConsole()) if progress else None,
     )
 
 

@@ -1,8 +1,10 @@
-"""Texts on the command line that mean more than themselves: durations, sizes and class names."""
+"""What users give: texts that mean more than themselves (durations, sizes, class names), and what was left out."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from pneumo_core.errors import ConfigError
 
@@ -52,3 +54,8 @@ def parse_classes(text: str) -> tuple[str, str]:
     if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise ConfigError(f"--classes {text}: expected two folder names, negative class first: NORMAL,PNEUMONIA.")
     return names[0], names[1]
+
+
+def said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that were given; None stands for those that were left out."""
+    return {name: value for name, value in given.items() if value is not None}

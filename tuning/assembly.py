@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError
 from tuning.identity import program_changes
-from tuning.kept_scores import KeptScores
+from tuning.kept_scores import KeptScores, model_digest
 from tuning.ledger import Candidate, Ledger, ScoredTest
 from tuning.misgivings import contradictions, drift, reservations
 from tuning.record import StudyRecord, TrialRecord
@@ -69,6 +69,7 @@ class Assembly:
         self.metrics: dict[str, float] = {}
         self.warnings: list[str] = []
         self.test: ScoredTest | None = None
+        self._model_digest = ""  # before there is a model
         self._dataset = _indexed(record)
         self._data = _opened(store, record, self._dataset, tell)
 
@@ -83,8 +84,11 @@ class Assembly:
         from tuning.whole_model import whole_model
 
         self._tell(f"building the whole model of {self._trial.trial}")
-        whole = whole_model(self._record, self._trial, self._data, self._scratch, self._tell)
-        self.whole = whole = whole.at(threshold_rule, target_sensitivity)
+        self.whole = whole = whole_model(
+            self._record, self._trial, self._data, self._scratch, threshold_rule, target_sensitivity, self._tell
+        )
+        temperature = whole.operating_point.temperature
+        self._model_digest = model_digest(whole.config, whole.weights.digest, whole.arrays, temperature)
         self._keras_model = self._written(whole)
         report = evaluate(whole.scores, operating_point=whole.operating_point)
         self._report("validation", dataclasses.replace(report, fitted_here=True))
@@ -134,11 +138,7 @@ class Assembly:
 
     @property
     def _candidate(self) -> Candidate:
-        from tuning.kept_scores import model_digest
-
-        whole = self.whole
-        digest = model_digest(whole.config, whole.weights.digest, whole.arrays, whole.operating_point.temperature)
-        return Candidate(self._record.started.study, self._trial.trial, self._name, digest)
+        return Candidate(self._record.started.study, self._trial.trial, self._name, self._model_digest)
 
     def _written(self, whole: WholeModel) -> Any:
         """Writes the folder and returns the Keras model as loaded back from it."""
@@ -222,9 +222,7 @@ class Assembly:
         Side effects:
             Appends to the ledger.
         """
-        digest = self._candidate.model_digest if hasattr(self, "whole") else ""
-        candidate = Candidate(self._record.started.study, self._trial.trial, self._name, digest)
-        Ledger(self._store, self._tell).refuse(candidate, reason, self._dataset.manifest)
+        Ledger(self._store, self._tell).refuse(self._candidate, reason, self._dataset.manifest)
 
     def _draw(self, scores: pd.DataFrame, panel: Path) -> None:
         from pneumo_core.explain import grad_cam, sample_cases, sampled_paths

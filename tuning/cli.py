@@ -12,7 +12,7 @@ import typer
 
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
-from tuning.arguments import parse_classes, parse_duration, parse_size
+from tuning.arguments import parse_classes, parse_duration, parse_size, said
 from tuning.cli_groups import cache_app, data_app, spaces_app
 from tuning.options import (
     AS_BEFORE,
@@ -20,13 +20,17 @@ from tuning.options import (
     BudgetOption,
     CacheOption,
     FoldsOption,
+    ForceOption,
     JsonOption,
+    LoggedOption,
+    MovedOption,
     PatternOption,
     PlotsOption,
     StoreOption,
     StudyArgument,
     TimeOption,
     TimeoutOption,
+    TrackingOption,
     WorkersOption,
     open_store,
 )
@@ -119,9 +123,7 @@ def run(
     cache: CacheOption = None,
     cache_budget: BudgetOption = "50GB",
     store: StoreOption = Path("mlruns"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
-    ] = None,
+    tracking_uri: TrackingOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check space and data, print the plan and its costs, train nothing.")
     ] = False,
@@ -179,10 +181,8 @@ def resume(
         None
     ),
     time: TimeOption = None,
-    data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
-    ] = False,
+    data: MovedOption = None,
+    force: ForceOption = False,
     workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
     trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
@@ -190,9 +190,7 @@ def resume(
     cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
     cache_budget: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
-    ] = None,
+    tracking_uri: LoggedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or give it more trials or time.
@@ -211,7 +209,6 @@ def resume(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    work = {name: value for name, value in given.items() if value is not None}
     tell = teller()
     result = resume_study(
         open_store(store),
@@ -219,7 +216,7 @@ def resume(
         trials=trials,
         data=data,
         force=force,
-        work=work | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
+        work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
         progress=ProgressView(console(stderr=True)),
         tell=tell,
         warn=tell,
@@ -239,18 +236,14 @@ def confirm_study(
         int | None, typer.Option(min=32, max=1024, help="Side of the images in px, if it shall be another.")
     ] = None,
     time: TimeOption = None,
-    data: Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
-    ] = False,
+    data: MovedOption = None,
+    force: ForceOption = False,
     workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
     trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
     store: StoreOption = Path("mlruns"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
-    ] = None,
+    tracking_uri: LoggedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the leaders of a study again, over other seeds and folds, and rank them by what that comes to.
@@ -276,7 +269,7 @@ def confirm_study(
         data=data,
         force=force,
         confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
-        work={name: value for name, value in given.items() if value is not None},
+        work=said(given),
         progress=ProgressView(console(stderr=True)),
         tell=tell,
         warn=tell,
@@ -288,9 +281,7 @@ def confirm_study(
 def sync(
     study: StudyArgument,
     store: StoreOption = Path("mlruns"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
-    ] = None,
+    tracking_uri: LoggedOption = None,
 ) -> None:
     """Write to MLflow what it lacks of a study, as after its server was away."""
     from tuning.sync import sync_study
@@ -349,9 +340,7 @@ def promote(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and check; leave the test folder closed, register nothing.")
     ] = False,
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
-    ] = None,
+    tracking_uri: LoggedOption = None,
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:
@@ -393,9 +382,7 @@ def predict(
     plot: Annotated[Path | None, typer.Option(help="Draw images and probabilities to this file (PNG, PDF, SVG).")] = (
         None
     ),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
-    ] = None,
+    tracking_uri: TrackingOption = None,
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:

@@ -42,13 +42,10 @@ def confirmation_summary(record: StudyRecord) -> dict[str, Any] | None:
     whole = record.confirmed
     if whole is None:
         return None
-    places = [trial.confirmed for trial in record.searched if trial.confirmed]
     return {
         **whole.confirm,
         "best": whole.best or None,
-        "ranking": [
-            {"trial": place.trial, **confirmed_summary(place)} for place in sorted(places, key=lambda place: place.rank)
-        ],
+        "ranking": [{"trial": place.trial, **confirmed_summary(place)} for place in record.places],
         "left_out": whole.left_out,
         "compared": whole.compared,
         "expected_optimism": whole.expected_optimism,
@@ -64,7 +61,7 @@ def confirmation_sentences(record: StudyRecord) -> list[str]:
             ["not confirmed: the leaders were chosen for these scores, which flatters them"] if record.searched else []
         )
     sentences = [f"{trial} could not be confirmed ({reason})" for trial, reason in whole.left_out.items()]
-    places = sorted((t.confirmed for t in record.searched if t.confirmed), key=lambda place: place.rank)
+    places = record.places
     if not places:
         return sentences
     first, tied = places[0], [place.trial for place in places if place.tied]

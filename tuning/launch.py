@@ -50,8 +50,8 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
     """
     _refuse_early(settings)
     space, prepared = settings.space, prepare(settings)
-    _refuse_undividable(prepared, _confirm(settings), prepared.split.folds)
-    confirm = space.confirm if settings.confirm else Confirmation(top=0)
+    confirm = _confirm(settings)
+    _refuse_undividable(prepared, confirm, prepared.split.folds)
     from tuning.costs import study_cost
     from tuning.rehearsal import trial_count
 
@@ -72,8 +72,14 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
             "folds": prepared.split.folds,
             "skipped": list(prepared.dataset.skipped),
         },
-        "confirm": confirm.model_dump() if settings.confirm and confirm.top else None,
-        "cost": study_cost(space, prepared.data, settings.cache_folder, prepared.split.folds, confirm),
+        "confirm": confirm or None,
+        "cost": study_cost(
+            space,
+            prepared.data,
+            settings.cache_folder,
+            prepared.split.folds,
+            Confirmation(**confirm) if confirm else None,
+        ),
     }
 
 

@@ -48,6 +48,16 @@ PatternOption = Annotated[
 PlotsOption = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw plots of each trial, half a second of a processor each.")
 ]
+TrackingOption = Annotated[
+    str | None, typer.Option(help="MLflow server or database; the store's own SQLite file if left out.")
+]
+LoggedOption = Annotated[
+    str | None, typer.Option(help="MLflow server or database; where the study was logged if left out.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on although data or program changed; the study bears a mark.")
+]
+MovedOption = Annotated[str | None, typer.Option(help="Where the images are now, if they were moved.")]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
 
 

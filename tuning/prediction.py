@@ -117,9 +117,14 @@ def predict_files(registry: Registry, reference: str | None, paths: Sequence[Pat
         ImagePrediction(_row(path, classifier.describe(float(probability)), classifier, model), gray)
         for path, gray, probability in zip(usable, pixels, probabilities, strict=True)
     ]
-    (negative, positive), threshold = classifier.settings.class_names, classifier.settings.threshold
-    called_from = DEFAULT_THRESHOLD if threshold is None else threshold
-    return Predictions(model, (negative, positive), called_from, images, refused, warnings)
+    negative, positive = classifier.settings.class_names
+    return Predictions(model, (negative, positive), _called_from(classifier), images, refused, warnings)
+
+
+def _called_from(classifier: Any) -> float:
+    """Probability from which on the positive class is called."""
+    threshold = classifier.settings.threshold
+    return DEFAULT_THRESHOLD if threshold is None else float(threshold)
 
 
 def _warnings(data: bytes, path: Path) -> list[str]:
@@ -155,6 +160,5 @@ def _row(path: Path, prediction: Any, classifier: Any, model: ModelReference) ->
     folder = path.resolve().parent.name
     true_label = folder if folder in classifier.settings.class_names else None
     said = dataclasses.asdict(prediction)
-    threshold = classifier.settings.threshold
-    called_from = {"threshold": DEFAULT_THRESHOLD if threshold is None else threshold}
-    return {"image": str(path), **said, **called_from, "true_label": true_label, "model_version": str(model)}
+    more = {"threshold": _called_from(classifier), "true_label": true_label, "model_version": str(model)}
+    return {"image": str(path), **said, **more}

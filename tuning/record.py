@@ -133,6 +133,12 @@ class StudyRecord:
         """The trials that confirm others, in the order of their start."""
         return [trial for trial in self.trials.values() if trial.confirms]
 
+    @property
+    def places(self) -> list[TrialConfirmed]:
+        """The places of confirmed trials, the first first."""
+        places = [trial.confirmed for trial in self.searched if trial.confirmed]
+        return sorted(places, key=lambda place: place.rank)
+
     def ranked(self) -> list[TrialRecord]:
         """Returns the trials of the search: confirmed ones first, then by score, pruned ones, those without a score.
 

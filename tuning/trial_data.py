@@ -195,12 +195,6 @@ class TrialData:
         dtype = np.result_type(training.dtype, scored.dtype)  # a bank may be wider, live inputs are
         return self.programs.program(config, self.backbone_weights(config), scored.shape, dtype)
 
-    def moments(
-        self, config: TrialConfig, program: TrainingProgram, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns what a configuration's feature scaling needs, as `feature_moments` does; None without scaling."""
-        return self.feature_moments(config, program, rows) if config.feature_scaling == "standardize" else None
-
     def training_feed(self, config: TrialConfig, rows: np.ndarray) -> Feed:
         """Returns the inputs that a configuration trains on, of some rows of the pool."""
         if config.augments_live:
@@ -215,18 +209,20 @@ class TrialData:
         """Returns the content digests of the augmented variants that a configuration trains on."""
         return tuple(entry.digest for entry in self._bank(config))
 
-    def feature_moments(
+    def moments(
         self, config: TrialConfig, program: TrainingProgram, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and variance of each channel that the head is given, over some rows of the pool.
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns mean and variance of each channel that the head is given, over some rows; None if it is not scaled.
 
         They depend on the backbone as it was loaded, whatever is unfrozen later, and so are measured once.
 
         Args:
             config: of the trial.
             program: begun for it, not trained yet.
-            rows: of the images that train.
+            rows: of the pool, whose images train.
         """
+        if config.feature_scaling != "standardize":
+            return None
         activations = self.activations(config)
         key = (activations.digest, self.backbone_weights(config).digest, config.pooling, rows.tobytes())
         if key not in self._moments:

@@ -49,12 +49,6 @@ class WholeModel:
     checked: pd.DataFrame
     own: pd.DataFrame | None = None
 
-    def at(self, threshold_rule: str, target_sensitivity: float) -> WholeModel:
-        """Returns the same with an operating point chosen in some way, see `fit_operating_point`."""
-        return dataclasses.replace(
-            self, operating_point=fit_operating_point(self.scores, threshold_rule, target_sensitivity)
-        )
-
     def build(self) -> keras.Model:
         """Returns the classifier, from gray pixels to the calibrated probability."""
         return build_classifier(self.config, self.weights, self.arrays, self.operating_point.temperature)
@@ -85,6 +79,8 @@ def whole_model(
     trial: TrialRecord,
     data: TrialData,
     scratch: Path,
+    threshold_rule: str,
+    target_sensitivity: float,
     tell: Callable[[str], None] = lambda text: None,
 ) -> WholeModel:
     """Fetches or trains what a trial's classifier is built from.
@@ -94,6 +90,8 @@ def whole_model(
         trial: of the search, completed and logged.
         data: the images of the study.
         scratch: folder for files from MLflow.
+        threshold_rule: see `pneumo_core.operating_point.fit_operating_point`.
+        target_sensitivity: likewise.
         tell: takes sentences for the user.
 
     Raises:
@@ -103,7 +101,8 @@ def whole_model(
     Side effects:
         Writes files to the folder.
     """
-    source = confirming_run(record, trial) if is_refit(record, trial) else trial
+    refits = is_refit(record, trial)
+    source = confirming_run(record, trial) if refits else trial
     config = TrialConfig.from_mapping(source.config)
     weights = data.backbone_weights(config)
     if weights.digest != source.weights_digest:
@@ -112,9 +111,9 @@ def whole_model(
             "back."
         )
     runs = [record.trials[run] for run in trial.confirmed.runs] if trial.confirmed and source is not trial else [source]
-    scores = [with_logits(_fetched_table(record, run, SCORES_FILE, scratch)) for run in runs]
-    point = fit_operating_point(scores)
-    if source is trial and trial.folds == 1:
+    scores = [_with_logits(_fetched_table(record, run, SCORES_FILE, scratch)) for run in runs]
+    point = fit_operating_point(scores, threshold_rule, target_sensitivity)
+    if not refits:
         arrays = read_weights(fetch_run_file(record, trial, WEIGHTS_FILE, scratch))
         return WholeModel(config, weights, arrays, f"the weights of {trial.trial}", scores, point, scores[0])
     history = _fetched_table(record, source, HISTORY_FILE, scratch)
@@ -142,7 +141,7 @@ def _refitted(
     return trained_weights(program.trainee), data.pool[["path", "label"]].assign(logit=logits)
 
 
-def with_logits(table: pd.DataFrame) -> pd.DataFrame:
+def _with_logits(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a score table with logits; those of earlier versions of this program have probabilities only."""
     return table if "logit" in table else table.assign(fold=0, logit=logits_of(table["probability"].to_numpy()))
 

@@ -20,7 +20,7 @@ from pneumo_core.intervals import (
     on_log_scale,
     on_logit_scale,
     paired_auc_difference,
-    paired_difference,
+    paired_spread,
     patient_weights,
     reflected,
     wilson,
@@ -235,10 +235,12 @@ def test_an_area_has_the_same_reach_on_either_side_in_logits() -> None:
 def test_other_metrics_are_compared_in_pairs_too() -> None:
     """By the same draws, each model at its own operating point; the AUC as `paired_auc_difference` does."""
     first, second = _table(60, 2, folds=2), _table(60, 2, folds=2, seed=1, spread=4.0)
-    assert paired_difference([first], [second], "roc_auc", draws=50) == paired_auc_difference(first, second, draws=50)
-    interval = paired_difference([first], [second], "brier", draws=200)
+    assert paired_spread([first], [second], "roc_auc", draws=50).interval() == paired_auc_difference(
+        first, second, draws=50
+    )
+    interval = paired_spread([first], [second], "brier", draws=200).interval()
     values = [bootstrap_metrics([read_scores(table)], fit_operating_point(table), 2) for table in (first, second)]
     column = values[0].names.index("brier")
     assert interval.value == pytest.approx(values[0].by_table[0, column] - values[1].by_table[0, column])
     assert interval.low < interval.value < interval.high
-    assert paired_difference([first], [first], "specificity", draws=50) == Interval(0.0, 0.0, 0.0)
+    assert paired_spread([first], [first], "specificity", draws=50).interval() == Interval(0.0, 0.0, 0.0)
