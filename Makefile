@@ -53,7 +53,7 @@ bench: setup  ## measure, and write the figures to docs/performance.md; DATA=fol
 	$(BIN)/python benchmarks/frozen_layers.py $(if $(DATA),--data "$(DATA)") $(FULL)
 
 lock:  ## resolve requirements.txt anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra onnx --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet --upgrade -o requirements.txt
 
 clean:  ## remove the environment and all caches, but no study

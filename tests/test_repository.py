@@ -33,7 +33,7 @@ def test_the_documented_space_is_a_space(tmp_path: Path) -> None:
 def test_every_module_stands_in_the_structure() -> None:
     """docs/structure.md names each module, so that a newcomer finds it."""
     structure = (ROOT / "docs" / "structure.md").read_text()
-    modules = [p for package in ("pneumo_core", "search_spaces", "tuning") for p in (ROOT / package).glob("*.py")]
+    modules = [p for package in ("pneumo_core", "search_spaces", "tuning") for p in (ROOT / package).rglob("*.py")]
     missing = [path.name for path in modules if path.name != "__init__.py" and f"{path.name}`" not in structure]
     missing = [name for name in missing if name != "editor_schema.py"]  # named by its command
     assert not missing

@@ -1,43 +1,23 @@
-"""The command `tune`: parses, calls, prints. Whatever takes long to import is imported by the command that needs it."""
+"""The command `tune`: what it is made of, and how its errors look. Each command stands in `tuning.commands`.
+
+Whatever takes long to import is imported by the command that needs it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
-from tuning.arguments import parse_classes, parse_duration, parse_size, said
-from tuning.cli_groups import cache_app, data_app, spaces_app
-from tuning.options import (
-    AS_BEFORE,
-    AttemptsOption,
-    BudgetOption,
-    CacheOption,
-    FoldsOption,
-    ForceOption,
-    JsonOption,
-    LoggedOption,
-    MovedOption,
-    PatternOption,
-    PlotsOption,
-    StoreOption,
-    StudyArgument,
-    TimeOption,
-    TimeoutOption,
-    TrackingOption,
-    WorkersOption,
-    open_store,
-)
-from tuning.output import console, metric_lines, print_json, print_leaderboard, print_plan, teller
-
-if TYPE_CHECKING:
-    from tuning.study import StudyResult
+from tuning.commands.cache import cache_app
+from tuning.commands.data import data_app
+from tuning.commands.predict import predict
+from tuning.commands.promote import promote
+from tuning.commands.spaces import spaces_app
+from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
 
 
 class _Commands(typer.core.TyperGroup):
@@ -64,6 +44,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(run)
+app.command()(resume)
+app.command("confirm")(confirm_study)
+app.command()(sync)
+app.command("list")(list_studies)
+app.command()(leaderboard)
+app.command()(ui)
+app.command()(promote)
+app.command()(predict)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(cache_app, name="cache")
@@ -84,359 +73,6 @@ def tune(
     ] = False,
 ) -> None:
     """Tune chest X-ray classifiers: search spaces, trials in MLflow, leaderboards."""
-
-
-@app.command()
-def run(
-    space: Annotated[str, typer.Option(help="A shipped space (see `tune spaces`) or a YAML file.")],
-    data: Annotated[
-        str, typer.Option(help="`kaggle` (downloads), `demo` (synthetic radiographs), or a folder.")
-    ] = "kaggle",
-    study: Annotated[str | None, typer.Option(help="Name of the study; chosen for you if left out.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
-    time: TimeOption = None,
-    algorithm: Annotated[str | None, typer.Option(help="tpe, random, grid, bayesian or hyperband.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting for all trials; repeatable.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every training.")] = None,
-    classes: Annotated[str, typer.Option(help="Folder names of the negative and the positive class.")] = (
-        "NORMAL,PNEUMONIA"
-    ),
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave unreadable images out instead of refusing the data.")
-    ] = False,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
-    ] = 0,
-    pruning: Annotated[str, typer.Option(help="End hopeless trials early: none, median or halving.")] = "none",
-    folds: FoldsOption = None,
-    confirm: Annotated[
-        bool,
-        typer.Option("--confirm/--no-confirm", help="Train the leaders again, over other seeds and folds, at the end."),
-    ] = True,
-    patient_pattern: PatternOption = None,
-    workers: WorkersOption = 1,
-    trial_timeout: TimeoutOption = None,
-    max_attempts: AttemptsOption = 2,
-    plots: PlotsOption = True,
-    cache: CacheOption = None,
-    cache_budget: BudgetOption = "50GB",
-    store: StoreOption = Path("mlruns"),
-    tracking_uri: TrackingOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check space and data, print the plan and its costs, train nothing.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Search a space: train one configuration after another and log each to MLflow.
-
-    Example: tune run --space vgg16 --data ~/chest_xray --trials 20 --set weights=random --set image_size=64
-    """
-    from tuning.launch import launch_study, plan_study
-    from tuning.pruning import checked_rule
-    from tuning.settings import StudySettings, WorkSettings
-    from tuning.spaces import open_space, parse_overrides, space_source
-
-    work = WorkSettings(
-        workers=workers,
-        time_limit_s=parse_duration("--time", time),
-        trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
-        max_attempts=max_attempts,
-        cache=cache,
-        cache_budget_bytes=parse_size(cache_budget),
-        tracking_uri=tracking_uri,
-        plots=plots,
-    )
-    fixed = parse_overrides(overrides or [])
-    settings = StudySettings(
-        space=open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed),
-        data=data,
-        store=open_store(store),
-        name=study,
-        class_names=parse_classes(classes),
-        skip_unreadable=skip_unreadable,
-        threads=threads,
-        pruning=checked_rule(pruning),
-        folds=folds,
-        confirm=confirm,
-        patient_pattern=patient_pattern,
-        space_source=space_source(space),
-        overrides=fixed,
-        work=work,
-    )
-    if dry_run:
-        print_plan(plan_study(settings), as_json)
-        return
-    from tuning.progress import ProgressView
-
-    tell = teller()
-    _print_result(launch_study(settings, ProgressView(console(stderr=True)), tell, tell), as_json)
-
-
-@app.command()
-def resume(
-    study: StudyArgument,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many there shall be in all; as asked for before.")] = (
-        None
-    ),
-    time: TimeOption = None,
-    data: MovedOption = None,
-    force: ForceOption = False,
-    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
-    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
-    plots: Annotated[bool | None, typer.Option("--plots/--no-plots", help=AS_BEFORE)] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
-    cache_budget: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
-    store: StoreOption = Path("mlruns"),
-    tracking_uri: LoggedOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Go on with a study that was interrupted, or give it more trials or time.
-
-    Example: tune resume vgg16-1 --trials 40
-    """
-    from tuning.launch import resume_study
-    from tuning.progress import ProgressView
-
-    given = {
-        "workers": workers,
-        "time_limit_s": parse_duration("--time", time),
-        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
-        "max_attempts": max_attempts,
-        "plots": plots,
-        "cache": cache,
-        "tracking_uri": tracking_uri,
-    }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        trials=trials,
-        data=data,
-        force=force,
-        work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
-    _print_result(result, as_json)
-
-
-@app.command("confirm")
-def confirm_study(
-    study: StudyArgument,
-    top: Annotated[int, typer.Option(min=1, help="How many leading configurations.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds that the search did not use.")] = 3,
-    folds: Annotated[
-        int | None, typer.Option(min=1, max=20, help="Folds by patient; those of the search, or 5, if left out.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=32, max=1024, help="Side of the images in px, if it shall be another.")
-    ] = None,
-    time: TimeOption = None,
-    data: MovedOption = None,
-    force: ForceOption = False,
-    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
-    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
-    store: StoreOption = Path("mlruns"),
-    tracking_uri: LoggedOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train the leaders of a study again, over other seeds and folds, and rank them by what that comes to.
-
-    Example: tune confirm vgg16-1 --top 5 --seeds 3
-    """
-    from search_spaces import Confirmation
-    from tuning.launch import resume_study
-    from tuning.progress import ProgressView
-
-    given = {
-        "workers": workers,
-        "time_limit_s": parse_duration("--time", time),
-        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
-        "max_attempts": max_attempts,
-        "cache": cache,
-        "tracking_uri": tracking_uri,
-    }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        data=data,
-        force=force,
-        confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
-        work=said(given),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
-    _print_result(result, as_json)
-
-
-@app.command()
-def sync(
-    study: StudyArgument,
-    store: StoreOption = Path("mlruns"),
-    tracking_uri: LoggedOption = None,
-) -> None:
-    """Write to MLflow what it lacks of a study, as after its server was away."""
-    from tuning.sync import sync_study
-
-    if not sync_study(open_store(store).existing(), study, tracking_uri, tell=teller()):
-        raise typer.Exit(1)
-    print(f"{study}: MLflow has all of it.")
-
-
-@app.command("list")
-def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List the studies of a store, oldest first."""
-    from tuning.ranking import studies_rows, studies_table
-
-    opened = open_store(store)
-    rows = studies_rows(opened)
-    if as_json:
-        print_json(rows)
-    elif rows:
-        console().print(studies_table(rows))
-    else:
-        print(f"no study in {opened.root} yet; start one with `tune run`.", file=sys.stderr)
-
-
-@app.command()
-def leaderboard(
-    study: StudyArgument,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.")] = None,
-    store: StoreOption = Path("mlruns"),
-    as_json: JsonOption = False,
-) -> None:
-    """Show the trials of a study, best first."""
-    from tuning.ranking import leaderboard_rows, load_record
-
-    record = load_record(open_store(store), study)
-    if as_json:
-        print_json(leaderboard_rows(record)[:top])
-    else:
-        print_leaderboard(record, top)
-
-
-@app.command()
-def promote(
-    study: StudyArgument,
-    trial: Annotated[str | None, typer.Option(help="Id of the trial; the best one if left out.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name in the registry; that of the study's space if left out.")] = (
-        None
-    ),
-    alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
-    threshold_rule: Annotated[
-        str, typer.Option(help="How the threshold is chosen on validation scores: sensitivity or youden.")
-    ] = "sensitivity",
-    target_sensitivity: Annotated[
-        float, typer.Option(help="The least sensitivity there, for the rule of that name.")
-    ] = 0.95,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build and check; leave the test folder closed, register nothing.")
-    ] = False,
-    tracking_uri: LoggedOption = None,
-    store: StoreOption = Path("mlruns"),
-    as_json: JsonOption = False,
-) -> None:
-    """Score the whole model of a trial on the test folder and register it: prefix, trained layers, head, threshold."""
-    from tuning.promotion import promote as promote_trial
-
-    result = promote_trial(
-        open_store(store),
-        study,
-        trial=trial,
-        model=model,
-        alias=alias,
-        dry_run=dry_run,
-        threshold_rule=threshold_rule,
-        target_sensitivity=target_sensitivity,
-        tracking_uri=tracking_uri,
-        tell=teller(),
-    )
-    for sentence in result.warnings:
-        print(f"tune: {sentence}", file=sys.stderr)
-    if as_json:
-        print_json(dataclasses.asdict(result))
-        return
-    for line in metric_lines(result.metrics):
-        print(line)
-    if result.promoted:
-        print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
-    else:
-        print(f"{result.model}: not promoted; " + "; ".join(result.reasons))
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.")],
-    model: Annotated[
-        str | None, typer.Option(help="NAME@ALIAS, NAME/VERSION or NAME; the only model there is if left out.")
-    ] = None,
-    triage: Annotated[bool, typer.Option("--triage", help="Most urgent first.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw images and probabilities to this file (PNG, PDF, SVG).")] = (
-        None
-    ),
-    tracking_uri: TrackingOption = None,
-    store: StoreOption = Path("mlruns"),
-    as_json: JsonOption = False,
-) -> None:
-    """Classify radiographs with a registered model. For research, not for diagnosis."""
-    from pneumo_core.runtime import start_tensorflow
-
-    start_tensorflow()
-    from tuning.prediction import predict_files, save_figure
-    from tuning.registry import Registry
-
-    said = predict_files(Registry(open_store(store), tracking_uri), model, images)
-    if as_json:
-        print_json(said.rows(triage=triage))
-    elif said.images:
-        console().print(said.table(triage=triage))
-    if plot and said.images:
-        save_figure(said.figure(triage=triage), plot)
-    for sentence in [*said.warnings, *said.refused]:
-        print(f"tune: {sentence}", file=sys.stderr)
-    if said.refused:
-        raise typer.Exit(2)
-
-
-@app.command()
-def ui(
-    study: Annotated[str | None, typer.Argument(help="Also print the address of this study's comparison.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
-    store: StoreOption = Path("mlruns"),
-) -> None:
-    """Open the MLflow UI over a store, on this machine only, until Ctrl-C."""
-    from tuning.ranking import load_record
-    from tuning.ui import compare_url, serve_ui
-
-    opened = open_store(store).existing()
-    record = load_record(opened, study) if study else None
-
-    def ready(base_url: str) -> None:
-        print(f"MLflow UI: {base_url} (Ctrl-C ends it)", flush=True)
-        if record:
-            print(f"{record.started.study}: {compare_url(base_url, record)}", flush=True)
-
-    with contextlib.suppress(KeyboardInterrupt):
-        raise typer.Exit(serve_ui(opened, host, port, ready))
-
-
-def _print_result(result: StudyResult, as_json: bool) -> None:
-    if as_json:
-        print_json(result.summary())
-    else:
-        print_leaderboard(result.record, None)
-    if result.record.best() is None:
-        print("tune: no trial completed; see the reasons above.", file=sys.stderr)
-        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError
 from tuning.identity import program_changes
-from tuning.kept_scores import KeptScores, model_digest
-from tuning.ledger import Candidate, Ledger, ScoredTest
-from tuning.misgivings import contradictions, drift, reservations
+from tuning.models.kept_scores import KeptScores, model_digest
+from tuning.models.ledger import Candidate, Ledger, ScoredTest
+from tuning.models.misgivings import contradictions, drift, reservations
+from tuning.models.registry import write_model_folder
 from tuning.record import StudyRecord, TrialRecord
-from tuning.registry import write_model_folder
 from tuning.store import Store
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from pneumo_core.dataset import Dataset
     from pneumo_core.evaluation_report import EvaluationReport
+    from tuning.models.whole_model import WholeModel
     from tuning.trial_data import TrialData
-    from tuning.whole_model import WholeModel
 
 AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
 """The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
@@ -81,7 +81,7 @@ class Assembly:
             target_sensitivity: likewise.
         """
         from pneumo_core.evaluation_report import evaluate
-        from tuning.whole_model import whole_model
+        from tuning.models.whole_model import whole_model
 
         self._tell(f"building the whole model of {self._trial.trial}")
         self.whole = whole = whole_model(

@@ -17,8 +17,8 @@ from odd_files import CONVERTED, PIXELS, REFUSED, WARNED, write_odd_files
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.images import decode_gray, read_images
 from pneumo_core.preprocessing import Preprocessing, preprocess
-from tuning.prediction import predict_files
-from tuning.registry import ModelReference, write_model_folder
+from tuning.models.prediction import predict_files
+from tuning.models.registry import ModelReference, write_model_folder
 
 SETTINGS = ClassifierSettings(32, ("NORMAL", "PNEUMONIA"), 0.5, Preprocessing("clahe", "gaussian", "pad"))
 

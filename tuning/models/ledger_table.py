@@ -11,7 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.ledger import LedgerEntry, spent_sentence
+from tuning.models.ledger import LedgerEntry, spent_sentence
 
 
 def ledger_rows(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from pneumo_core.errors import DatasetError, PromotionError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
-from tuning.assembly import Assembly
+from tuning.models.assembly import Assembly
+from tuning.models.registry import ModelReference, Registry, check_alias, check_model_name
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
-from tuning.registry import ModelReference, Registry, check_alias, check_model_name
 from tuning.store import Store
 from tuning.tracking import absolute_uri
 

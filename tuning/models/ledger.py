@@ -31,7 +31,7 @@ from pneumo_core.durability import flush
 from pneumo_core.errors import DatasetError, PromotionError, StoreError
 from pneumo_core.evaluation import compute_metrics
 from tuning.journal import append_line, drop_torn_line
-from tuning.kept_scores import KeptScores, file_digest
+from tuning.models.kept_scores import KeptScores, file_digest
 from tuning.ranking import defined
 from tuning.store import Store
 
@@ -49,7 +49,7 @@ class Candidate:
         study: that the trial belongs to.
         trial: id.
         model: name in the registry that it is meant for.
-        model_digest: SHA-256 (hex) of what decides its scores, see `tuning.kept_scores.model_digest`.
+        model_digest: SHA-256 (hex) of what decides its scores, see `tuning.models.kept_scores.model_digest`.
     """
 
     study: str

@@ -18,13 +18,13 @@ from pneumo_core.errors import PromotionError
 from pneumo_core.images import read_images
 from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from tuning.api import run_study
-from tuning.ledger import Ledger
-from tuning.misgivings import contradictions, drift
-from tuning.promotion import PromotionResult, promote
+from tuning.models.ledger import Ledger
+from tuning.models.misgivings import contradictions, drift
+from tuning.models.promotion import PromotionResult, promote
+from tuning.models.whole_model import confirming_run
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
 from tuning.store import Store
-from tuning.whole_model import confirming_run
 
 SPACE = """\
 name: refit

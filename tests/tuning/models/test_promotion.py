@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 from pneumo_core.errors import DatasetError, ModelError, PromotionError, StudyError, WeightsError
 from pneumo_core.images import read_images
 from pneumo_core.preprocessing import Preprocessing
-from tuning import promotion as promotion_module
 from tuning.api import run_study
 from tuning.cli import app
-from tuning.promotion import PromotionResult, promote
+from tuning.models import promotion as promotion_module
+from tuning.models.promotion import PromotionResult, promote
+from tuning.models.registry import Registry, check_alias
 from tuning.record import StudyRecord
-from tuning.registry import Registry, check_alias
 from tuning.store import Store
 
 SPACE = """\
@@ -157,7 +157,7 @@ def test_what_differs_from_the_trial_is_not_registered(
 ) -> None:
     """Weights of another training: the whole model scores differently, and the promotion fails."""
     store, record = study
-    from tuning import whole_model as model
+    from tuning.models import whole_model as model
 
     read = model.read_weights
 

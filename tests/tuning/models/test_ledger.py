@@ -20,8 +20,8 @@ from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import digest_of_test, index_dataset
 from pneumo_core.errors import DatasetError, PromotionError, StoreError
 from tuning.cli import app
-from tuning.kept_scores import model_digest
-from tuning.ledger import SPENT_AFTER, Candidate, Ledger, spent_sentence
+from tuning.models.kept_scores import model_digest
+from tuning.models.ledger import SPENT_AFTER, Candidate, Ledger, spent_sentence
 from tuning.store import Store
 
 MANIFEST = pd.DataFrame(
@@ -138,7 +138,7 @@ def test_a_killed_process_leaves_a_true_story(store: Store, moment: str) -> None
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "import test_ledger as t\n"
-        "from tuning import ledger as module\n"
+        "from tuning.models import ledger as module\n"
         "def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"{dies[moment]}\n"
         "module.Ledger(t.Store.at(sys.argv[2])).score(t.MANIFEST, t.ONE, t._compute)\n"

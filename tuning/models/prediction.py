@@ -15,7 +15,7 @@ from pneumo_core.classifier import DEFAULT_THRESHOLD
 from pneumo_core.errors import ImageError, StoreError
 from pneumo_core.images import SMALL_SIDE_PX, read_bytes, read_header
 from pneumo_core.plots import plot_predictions
-from tuning.registry import ModelReference, Registry
+from tuning.models.registry import ModelReference, Registry
 
 _PLOTTED = 20
 

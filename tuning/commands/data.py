@@ -1,4 +1,4 @@
-"""The commands `tune data`, `tune spaces` and `tune cache`. What takes long to import waits for the command itself."""
+"""`tune data`."""
 
 from __future__ import annotations
 
@@ -9,47 +9,15 @@ from typing import Annotated
 import typer
 
 from tuning.arguments import parse_classes
-from tuning.options import CacheOption, JsonOption, PatternOption, StoreOption, open_store
+from tuning.commands.options import (
+    JsonOption,
+    PatternOption,
+    StoreOption,
+    open_store,
+)
 from tuning.output import console, print_json
 
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets; who looked at test folders.")
-cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activations of frozen layers.")
-spaces_app = typer.Typer(help="List, show and check search spaces.")
-
-
-@spaces_app.callback(invoke_without_command=True)
-def list_spaces(ctx: typer.Context) -> None:
-    """List the shipped search spaces."""
-    if ctx.invoked_subcommand is None:
-        from tuning.spaces import spaces_table
-
-        console().print(spaces_table())
-
-
-@spaces_app.command("show")
-def show_space(
-    name: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")], as_json: JsonOption = False
-) -> None:
-    """Print a space as it is written."""
-    from search_spaces import find_space
-    from tuning.spaces import open_space
-
-    space = open_space(name)
-    if as_json:
-        print_json(space.model_dump(mode="json"))
-    else:
-        print(find_space(name).read_text(encoding="utf-8"), end="")
-
-
-@spaces_app.command("check")
-def check_space(file: Annotated[str, typer.Argument(help="A YAML file or a shipped space.")]) -> None:
-    """Check a space and list everything that is wrong with it."""
-    from tuning.spaces import open_space
-
-    space = open_space(file)
-    size = space.size()
-    extent = "endless" if size is None else f"{size:,}"
-    print(f"{file}: fine; {len(space.parameters)} searched parameters, {extent} configurations.")
 
 
 @data_app.command("fetch")
@@ -77,8 +45,8 @@ def make_demo_data(
 @data_app.command("ledger")
 def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
     """List every opening of a test folder, every use of the scores of an earlier one, every refusal; oldest first."""
-    from tuning.ledger import Ledger
-    from tuning.ledger_table import ledger_rows, ledger_table, ledger_warnings
+    from tuning.models.ledger import Ledger
+    from tuning.models.ledger_table import ledger_rows, ledger_table, ledger_warnings
 
     opened = open_store(store).existing()
     entries = Ledger(opened).entries()
@@ -121,26 +89,3 @@ def check_data_folder(
         console().print(data_tables(audit))
     if audit.leaks:
         raise typer.Exit(1)
-
-
-@cache_app.command("list")
-def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List cached activations, the last used first."""
-    from tuning.cache import cache_rows, cache_table
-
-    folder = cache or open_store(store).cache
-    rows = cache_rows(folder)
-    if as_json:
-        print_json(rows)
-    else:
-        console().print(cache_table(rows))
-        print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {folder}", file=sys.stderr)
-
-
-@cache_app.command("clear")
-def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) -> None:
-    """Delete all cached activations; studies compute again what they need."""
-    from pneumo_core.activation_store import ActivationStore
-
-    freed = ActivationStore(cache or open_store(store).cache).clear()
-    print(f"{freed / 1e6:.1f} MB freed")

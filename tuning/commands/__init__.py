@@ -1,0 +1,1 @@
+"""The commands of `tune`, a file for each or for a group: they parse, call, print (the only `typer` imports)."""

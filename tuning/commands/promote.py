@@ -1,0 +1,67 @@
+"""`tune promote`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuning.commands.options import (
+    JsonOption,
+    LoggedOption,
+    StoreOption,
+    StudyArgument,
+    open_store,
+)
+from tuning.output import metric_lines, print_json, teller
+
+
+def promote(
+    study: StudyArgument,
+    trial: Annotated[str | None, typer.Option(help="Id of the trial; the best one if left out.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name in the registry; that of the study's space if left out.")] = (
+        None
+    ),
+    alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
+    threshold_rule: Annotated[
+        str, typer.Option(help="How the threshold is chosen on validation scores: sensitivity or youden.")
+    ] = "sensitivity",
+    target_sensitivity: Annotated[
+        float, typer.Option(help="The least sensitivity there, for the rule of that name.")
+    ] = 0.95,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build and check; leave the test folder closed, register nothing.")
+    ] = False,
+    tracking_uri: LoggedOption = None,
+    store: StoreOption = Path("mlruns"),
+    as_json: JsonOption = False,
+) -> None:
+    """Score the whole model of a trial on the test folder and register it: prefix, trained layers, head, threshold."""
+    from tuning.models.promotion import promote as promote_trial
+
+    result = promote_trial(
+        open_store(store),
+        study,
+        trial=trial,
+        model=model,
+        alias=alias,
+        dry_run=dry_run,
+        threshold_rule=threshold_rule,
+        target_sensitivity=target_sensitivity,
+        tracking_uri=tracking_uri,
+        tell=teller(),
+    )
+    for sentence in result.warnings:
+        print(f"tune: {sentence}", file=sys.stderr)
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    for line in metric_lines(result.metrics):
+        print(line)
+    if result.promoted:
+        print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
+    else:
+        print(f"{result.model}: not promoted; " + "; ".join(result.reasons))
