@@ -133,6 +133,7 @@ class Assembly:
             "pneumo.confirmed": str(self._trial.confirmed is not None).lower(),
             "pneumo.threshold": repr(point.threshold),
             "pneumo.temperature": repr(point.temperature),
+            "pneumo.model_digest": self._model_digest,
         }
         return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
 

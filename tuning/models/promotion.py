@@ -11,7 +11,7 @@ from typing import Any
 from pneumo_core.errors import DatasetError, PromotionError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.models.assembly import Assembly
-from tuning.models.registry import ModelReference, Registry, check_alias, check_model_name
+from tuning.models.registry import Change, ModelReference, Registry, check_alias, check_model_name
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
@@ -129,6 +129,7 @@ def promote(
                 run_id=chosen.run_id or "",
                 metrics=assembly.metrics,
                 tags=_lineage(record, chosen) | assembly.tags,
+                change=Change(f"{chosen.trial} of {study}"),
             )
         return _result(assembly, chosen, name, alias, reference)
 

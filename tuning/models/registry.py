@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ class ModelReference:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Why an alias comes to point to another version.
+
+    Attributes:
+        reason: a sentence.
+        policy: name of the policy that was asked; empty if none was.
+        forced: whether that policy was not fulfilled.
+        numbers: that the decision rests on, by name.
+    """
+
+    reason: str
+    policy: str = ""
+    forced: bool = False
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def check_model_name(name: str) -> str:
@@ -116,8 +134,50 @@ class Registry:
             raise ModelError(f"model {name}: has no alias {alias}; it has {', '.join(sorted(aliases)) or 'none'}.")
         return ModelReference(name, str(aliases[alias]))
 
+    def holder(self, name: str, alias: str) -> ModelReference | None:
+        """Returns the version that an alias points to; None if there is no such model or alias.
+
+        Raises:
+            TrackingError: if MLflow fails.
+        """
+        with translated(f"MLflow registry at {self.uri}"):
+            found = self._client.search_registered_models(f"name = '{name}'")
+        version = dict(found[0].aliases).get(alias) if found else None
+        return None if version is None else ModelReference(name, str(version))
+
+    def tags(self, reference: ModelReference) -> dict[str, str]:
+        """Returns the tags of a version.
+
+        Raises:
+            TrackingError: if MLflow fails.
+        """
+        with translated(f"MLflow registry at {self.uri}"):
+            return dict(self._client.get_model_version(reference.name, reference.version).tags)
+
+    def folder(self, reference: ModelReference) -> Path:
+        """Returns the folder of a version's files, downloaded if they lie elsewhere.
+
+        Raises:
+            ModelError: if they are gone.
+        """
+        import mlflow
+
+        try:
+            return Path(mlflow.artifacts.download_artifacts(reference.uri))
+        except Exception as error:  # MLflow and the file system each raise their own kinds
+            raise _unusable(reference, error) from error
+
     def register(
-        self, folder: Path, name: str, alias: str, *, run_id: str, metrics: dict[str, float], tags: dict[str, str]
+        self,
+        folder: Path,
+        name: str,
+        alias: str,
+        *,
+        run_id: str,
+        metrics: dict[str, float],
+        tags: dict[str, str],
+        change: Change,
+        description: str = "",
     ) -> ModelReference:
         """Uploads a model's folder, makes it a version, and then, as the last step, gives it the alias.
 
@@ -128,6 +188,8 @@ class Registry:
             run_id: of the trial's run, which the model belongs to.
             metrics: of the model.
             tags: where it comes from.
+            change: why the alias comes to point to it.
+            description: Markdown, as the MLflow UI shows it.
 
         Raises:
             TrackingError: if MLflow fails; the alias then still points where it did.
@@ -148,7 +210,9 @@ class Registry:
             if not client.search_registered_models(f"name = '{name}'"):
                 client.create_registered_model(name)
             source = f"models:/{model.model_id}"
-            version = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model.model_id)
+            version = client.create_model_version(
+                name, source, run_id=run_id, tags=tags, model_id=model.model_id, description=description or None
+            )
             client.set_registered_model_alias(name, alias, version.version)
         return ModelReference(name, str(version.version))
 
@@ -166,10 +230,24 @@ class Registry:
         try:
             return mlflow.pyfunc.load_model(reference.uri)
         except Exception as error:  # MLflow, Keras and the file system each raise their own kinds
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"model {reference}: its files cannot be loaded ({reason}); promote it again, or name another version."
-            ) from error
+            raise _unusable(reference, error) from error
+
+    def keras_model(self, reference: ModelReference) -> Any:
+        """Loads a version's Keras face, from gray pixels to probabilities.
+
+        Raises:
+            ModelError: if its files are gone or damaged.
+        """
+        import keras
+
+        from pneumo_core.classifier import KERAS_FILE
+
+        try:
+            return keras.saving.load_model(self.folder(reference) / KERAS_FILE, compile=False, safe_mode=True)
+        except ModelError:
+            raise
+        except Exception as error:  # Keras and the file system each raise their own kinds
+            raise _unusable(reference, error) from error
 
     def _only_model(self) -> str:
         with translated(f"MLflow registry at {self.uri}"):
@@ -188,6 +266,13 @@ class Registry:
             return str(self._client.get_model_version(name, version).version)
         except MlflowException as error:
             raise ModelError(f"model {name}: has no version {version}.") from error
+
+
+def _unusable(reference: ModelReference, error: Exception) -> ModelError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"model {reference}: its files cannot be loaded ({reason}); promote it again, or name another version."
+    )
 
 
 def write_model_folder(folder: Path, model: Any, settings: ClassifierSettings) -> None:
