@@ -73,6 +73,12 @@ class ModelError(PneumoError, ValueError):
     exit_code = 2
 
 
+class ServerError(PneumoError, OSError):
+    """A server cannot listen where it is told to."""
+
+    exit_code = 2
+
+
 class PromotionError(PneumoError, RuntimeError):
     """The work of a promotion failed: the model that was built is not the one that was tried."""
 
