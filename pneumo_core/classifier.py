@@ -189,7 +189,7 @@ class PythonFunction:
             else {**dataclasses.asdict(self._classifier.describe(float(next(described)))), "error": None}
             for error in errors
         ]
-        return pd.DataFrame(rows, columns=[*nothing, "error"])
+        return _without_gaps(pd.DataFrame(rows, columns=[*nothing, "error"]))
 
 
 def encoded_bytes(image: object) -> bytes:
@@ -210,6 +210,12 @@ def encoded_bytes(image: object) -> bytes:
     if len(image) > MAX_ENCODED_BYTES:
         raise ImageError(f"image: expected at most {MAX_ENCODED_BYTES} bytes, got {len(image)}; send it smaller.")
     return bytes(image)
+
+
+def _without_gaps(frame: Any) -> Any:
+    """Returns a frame whose missing values are None: pandas makes them NaN, which over HTTP is not even JSON."""
+    gaps = frame.columns[frame.isna().any()]
+    return frame.astype(dict.fromkeys(gaps, object)).where(frame.notna(), None)
 
 
 def _load_pyfunc(path: str) -> PythonFunction:
