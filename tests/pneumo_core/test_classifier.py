@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_a_bad_image_does_not_spoil_the_others() -> None:
     assert answer["error"].isna().tolist() == [True, *[False] * len(bad), True]
     assert answer["probability"].notna().tolist() == [True, *[False] * len(bad), True]
     assert all("\n" not in error for error in answer["error"].dropna())
+    assert "NaN" not in json.dumps(answer.to_dict("records"))  # as MLflow sends it; NaN is no JSON
 
 
 def test_only_bad_images_and_no_images_are_answered_too() -> None:

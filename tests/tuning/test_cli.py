@@ -25,6 +25,7 @@ COMMANDS = [
     "list",
     "leaderboard",
     "ui",
+    "serve",
     "cache",
     "cache list",
     "cache clear",
