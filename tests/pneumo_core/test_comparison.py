@@ -61,7 +61,7 @@ def test_a_better_model_is_told_from_chance_and_a_tie_is_not() -> None:
 
 
 def test_mcnemar_by_hand() -> None:
-    """Of the positive images 6 are fixed and 1 broken: 2 × (1 + 7) / 2^7; the negative ones have a count of their own."""
+    """Of the positive images 6 are fixed and 1 broken: 2 × (1 + 7) / 2^7; negative ones are counted apart."""
     champion = _table(40).assign(probability=0.9)
     champion["logit"] = np.log(9.0)
     positive, negative = (np.flatnonzero(champion["label"] == label) for label in (1, 0))

@@ -25,7 +25,10 @@ def list_policies(ctx: typer.Context) -> None:
 def show_policy(
     name: Annotated[str, typer.Argument(help="A shipped policy or a YAML file.")], as_json: JsonOption = False
 ) -> None:
-    """Print a policy as it is written. Example: tune policies show default > mine.yaml"""
+    """Print a policy as it is written.
+
+    Example: tune policies show default > mine.yaml
+    """
     from tuning.models.policy import find_policy, open_policy
 
     policy = open_policy(name)
@@ -37,7 +40,10 @@ def show_policy(
 
 @policies_app.command("check")
 def check_policy(file: Annotated[str, typer.Argument(help="A YAML file or a shipped policy.")]) -> None:
-    """Check a policy and list everything that is wrong with it. Example: tune policies check mine.yaml"""
+    """Check a policy and list everything that is wrong with it.
+
+    Example: tune policies check mine.yaml
+    """
     from tuning.models.policy import open_policy
 
     asked = open_policy(file).asked()

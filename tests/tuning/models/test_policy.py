@@ -37,7 +37,7 @@ def test_the_cautious_end_of_the_interval_counts_unless_another_is_named(tmp_pat
 
 
 def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
-    """Unknown keys and metrics with suggestions, impossible values, contradictions, what YAML readers disagree about."""
+    """Unknown keys and metrics with suggestions, impossible values, contradictions, ambiguous words."""
     path = _policy(
         tmp_path,
         """\
