@@ -238,8 +238,6 @@ def test_a_champion_that_is_gone_or_of_other_classes_is_told_without_a_look(
 def test_a_registered_model_scores_as_its_assembly_did(
     store: Store, forced: tuple[int, dict[str, Any]], phantoms: Path
 ) -> None:
-    store: Store, forced: tuple[int, dict[str, Any]], phantoms: Path
-) -> None:
     """So a champion that is scored again is compared by the same numbers."""
     champion, manifest = _champion(store), index_dataset(phantoms).manifest
     rows = manifest[manifest["split"] == "test"].sort_values("path", ignore_index=True)
