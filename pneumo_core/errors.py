@@ -79,6 +79,12 @@ class ServerError(PneumoError, OSError):
     exit_code = 2
 
 
+class PolicyError(PneumoError, ValueError):
+    """A promotion policy cannot be found or read, or is overridden without a reason."""
+
+    exit_code = 2
+
+
 class PromotionError(PneumoError, RuntimeError):
     """The work of a promotion failed: the model that was built is not the one that was tried."""
 

@@ -248,15 +248,52 @@ def paired_spread(
     """
     if metric == "roc_auc":
         return _auc_spread(first, second, draws, seed)
+    return paired_spreads(first, second, draws=draws, seed=seed)[metric]
+
+
+def paired_spreads(
+    first: Sequence[pd.DataFrame],
+    second: Sequence[pd.DataFrame],
+    points: tuple[OperatingPoint, OperatingPoint] | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Spread]:
+    """Compares every metric of two models on the same images.
+
+    Args:
+        first: score tables of the first model, one for each seed.
+        second: the same of the other.
+        points: operating points of the first and the second model; None to fit each on its own scores.
+        draws: how often patients are drawn; each draw goes through both models.
+        seed: of the draws.
+
+    Returns:
+        Metric, as of `pneumo_core.weighted_metrics.names_of` → the first's less the second's.
+
+    Raises:
+        PneumoError: if the tables are not score tables of the same images.
+    """
     tables = read_aligned([*first, *second])
-    sides = [
-        bootstrap_metrics(part, fit_operating_point(given), draws, seed)
-        for part, given in ((tables[: len(first)], first), (tables[len(first) :], second))
-    ]
-    column = sides[0].names.index(metric)
-    ours, theirs = (mean_of_defined(list(side.by_table))[column] for side in sides)
-    error = float(np.nanstd(sides[0].draws[:, column] - sides[1].draws[:, column], ddof=1))
-    return Spread(float(ours - theirs), error, sides[0].patients.freedom(int(sides[0].evidence[column])))
+    ours, theirs = points or (fit_operating_point(first), fit_operating_point(second))
+    one = bootstrap_metrics(tables[: len(first)], ours, draws, seed)
+    other = bootstrap_metrics(tables[len(first) :], theirs, draws, seed)
+    values = mean_of_defined(list(one.by_table)) - mean_of_defined(list(other.by_table))
+    drawn = one.draws - other.draws
+    return {
+        name: Spread(
+            float(values[column]),
+            _deviation(drawn[:, column]),
+            one.patients.freedom(int(min(one.evidence[column], other.evidence[column]))),
+        )
+        for column, name in enumerate(one.names)
+    }
+
+
+def _deviation(drawn: np.ndarray) -> float:
+    """The standard deviation of the draws that are defined; NaN where there are none, as of a PPV without calls."""
+    defined = drawn[~np.isnan(drawn)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
 
 
 def _auc_spread(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], draws: int, seed: int) -> Spread:

@@ -7,6 +7,7 @@ are refused, so a small file cannot stand for a large one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def read_document(path: Path) -> Document:
     if root is None:
         raise SpaceError(f"{path}:1: the file is empty; it needs at least a name")
     return _plain_document(path, root, composer.problems)
+
+
+def located(path: Path, document: Document, problems: Iterable[Problem]) -> list[str]:
+    """Returns a sentence for each problem, as `file:line: what`, in the order of the lines.
+
+    What follows from a value that could not be read is left out.
+    """
+    told: dict[str, int] = {}
+    for problem in problems:
+        if problem.line is not None or problem.path not in document.unreadable:
+            line = problem.line or document.line_of(problem.path)
+            told.setdefault(f"{path}:{line}: {problem.message}", line)
+    return sorted(told, key=lambda message: told[message])
 
 
 def file_problem(path: Path) -> str | None:

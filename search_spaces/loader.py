@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from search_spaces.document import Document, read_document
+from search_spaces.document import Document, located, read_document
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import Parameter, ParameterField
 from search_spaces.problems import Problem, problem_at
@@ -46,7 +45,7 @@ def load_space(path: Path, *, check: Check | None = None) -> SearchSpace:
         refused = refused_values(draft, _specs(document.data), check)
         problems += unknown_names(draft, check) + [problem for problem in refused if problem.path not in told]
     if problems or space is None:
-        raise SpaceError(_report(path, document, problems))
+        raise SpaceError(located(path, document, problems))
     return space
 
 
@@ -124,13 +123,3 @@ def _sound_parameter(name: str, spec: object) -> Parameter | None:
 
 def _scalars(mapping: object) -> dict[str, Scalar]:
     return {name: value for name, value in mapping.items() if is_scalar(value)} if isinstance(mapping, dict) else {}
-
-
-def _report(path: Path, document: Document, problems: Iterable[Problem]) -> list[str]:
-    """One sentence for each problem, in the order of the lines; what an unreadable value leads to is left out."""
-    told: dict[str, int] = {}
-    for problem in problems:
-        if problem.line is not None or problem.path not in document.unreadable:
-            line = problem.line or document.line_of(problem.path)
-            told.setdefault(f"{path}:{line}: {problem.message}", line)
-    return sorted(told, key=lambda message: told[message])

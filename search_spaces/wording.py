@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -29,18 +29,25 @@ _EXPECTED = {
 _KEYS_WITHIN: dict[KeyPath, Sequence[str]] = {("confirm",): list(Confirmation.model_fields)}
 
 
-def explain(error: ValidationError, names: Sequence[str], top_level: Iterable[str] = ()) -> list[Problem]:
+def explain(
+    error: ValidationError,
+    names: Sequence[str] = (),
+    top_level: Iterable[str] = (),
+    within: Mapping[KeyPath, Sequence[str]] = _KEYS_WITHIN,
+) -> list[Problem]:
     """Returns what pydantic found, with the path that a file has for it.
 
     Args:
-        error: from validating a `SearchSpace`.
-        names: of its parameters in their order, because pydantic knows only their positions.
+        error: from validating a `SearchSpace`, or another file's model.
+        names: of a space's parameters in their order, because pydantic knows only their positions.
         top_level: keys that a file may have, for suggestions.
+        within: keys that its other mappings may have, by their path.
     """
-    return [problem for detail in error.errors() for problem in _problems(detail, names, list(top_level))]
+    keys = {(): list(top_level), **within}
+    return [problem for detail in error.errors() for problem in _problems(detail, names, keys)]
 
 
-def _problems(detail: ErrorDetails, names: Sequence[str], top_level: Sequence[str]) -> Iterator[Problem]:
+def _problems(detail: ErrorDetails, names: Sequence[str], keys: Mapping[KeyPath, Sequence[str]]) -> Iterator[Problem]:
     path, kind = _path_and_kind(detail["loc"], names)
     context = detail.get("ctx", {})
     match detail["type"]:
@@ -56,7 +63,7 @@ def _problems(detail: ErrorDetails, names: Sequence[str], top_level: Sequence[st
         case "union_tag_invalid":
             yield problem_at((*path, "type"), f"no such type; {suggestion(str(context['tag']), PARAMETER_TYPES)}")
         case "extra_forbidden":
-            known = _keys_of(kind) if kind else _KEYS_WITHIN.get(path[:-1], top_level)
+            known = _keys_of(kind) if kind else keys.get(path[:-1], keys[()])
             yield problem_at(path, f"unknown key; {suggestion(str(path[-1]), known)}")
         case _:
             yield problem_at(path, f"expected {_expected(detail)}, got {describe(detail['input'])}")
@@ -64,6 +71,8 @@ def _problems(detail: ErrorDetails, names: Sequence[str], top_level: Sequence[st
 
 def _path_and_kind(location: KeyPath, names: Sequence[str]) -> tuple[KeyPath, str | None]:
     """Turns pydantic's `parameters, 2, float, max` into the file's `parameters, dropout, max`, and `float`."""
+    if location[-1:] == ("[key]",):  # what is wrong is the key itself
+        location = location[:-1]
     if len(location) < 2 or location[0] != "parameters":
         return location, None
     place, rest = location[1], location[2:]

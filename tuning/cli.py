@@ -14,6 +14,7 @@ from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
+from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
 from tuning.commands.serve import serve
@@ -57,6 +58,7 @@ app.command()(predict)
 app.command()(serve)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
+app.add_typer(policies_app, name="policies")
 app.add_typer(cache_app, name="cache")
 
 

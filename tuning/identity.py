@@ -17,6 +17,7 @@ from tuning.protocol import images_in_words
 _CORE_ASIDE = {
     "audit",
     "classifier",
+    "comparison",
     "composition",
     "curves",
     "download",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,10 @@ from tuning.commands.options import (
     StudyArgument,
     open_store,
 )
-from tuning.output import metric_lines, print_json, teller
+from tuning.output import console, metric_lines, print_json, teller
+
+if TYPE_CHECKING:
+    from tuning.models.promotion import PromotionResult
 
 
 def promote(
@@ -26,6 +29,18 @@ def promote(
         None
     ),
     alias: Annotated[str, typer.Option(help="That shall point to the new version.")] = "champion",
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What the model has to fulfil, see `tune policies`; if left out, the policy named like the study's "
+            "space, or else default.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it although the policy says no; the version bears a mark.")
+    ] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record; --force needs it.")] = "",
     threshold_rule: Annotated[
         str, typer.Option(help="How the threshold is chosen on validation scores: sensitivity or youden.")
     ] = "sensitivity",
@@ -39,7 +54,10 @@ def promote(
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:
-    """Score the whole model of a trial on the test folder and register it: prefix, trained layers, head, threshold."""
+    """Score the whole model of a trial on the test folder, and register it as champion if it fulfils the policy.
+
+    Ends with 1 if it does not. Example: tune promote vgg16-1 --policy mine.yaml
+    """
     from tuning.models.promotion import promote as promote_trial
 
     result = promote_trial(
@@ -48,6 +66,9 @@ def promote(
         trial=trial,
         model=model,
         alias=alias,
+        policy=policy,
+        force=force,
+        reason=reason,
         dry_run=dry_run,
         threshold_rule=threshold_rule,
         target_sensitivity=target_sensitivity,
@@ -58,10 +79,25 @@ def promote(
         print(f"tune: {sentence}", file=sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(result))
-        return
+    else:
+        _print_result(result)
+    if not (result.promoted or dry_run):
+        raise typer.Exit(1)
+
+
+def _print_result(result: PromotionResult) -> None:
+    from tuning.models.gate import checks_table
+
     for line in metric_lines(result.metrics):
         print(line)
-    if result.promoted:
-        print(f"{result.model}/{result.version} is {result.alias}: models:/{result.model}@{result.alias}")
-    else:
-        print(f"{result.model}: not promoted; " + "; ".join(result.reasons))
+    if result.checks:
+        print(f"policy {result.policy}:")
+        console().print(checks_table(result.checks))
+    if not result.promoted:
+        print(f"{result.model}: not promoted")
+        for reason in result.reasons:
+            print(f"  {reason}")
+        return
+    forced = f", against policy {result.policy}" if result.forced else ""
+    replaced = f", in place of {result.model}/{result.replaced}" if result.replaced else ""
+    print(f"{result.model}/{result.version} is {result.alias}{replaced}{forced}: models:/{result.model}@{result.alias}")

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import DatasetError, PromotionError
+from pneumo_core.images import read_bytes
 from tuning.identity import program_changes
+from tuning.models.champion import Champion, write_training_images
+from tuning.models.footprint import latency_ms, size_mb
+from tuning.models.gate import Evidence, Rivalry
 from tuning.models.kept_scores import KeptScores, model_digest
 from tuning.models.ledger import Candidate, Ledger, ScoredTest
 from tuning.models.misgivings import contradictions, drift, reservations
@@ -47,6 +51,8 @@ class Assembly:
         whole: what it is built from; after `build`.
         metrics: of validation and test scores, with the ends of their intervals.
         test: scores on the test folder, if that was opened.
+        test_report: of these scores; None without them.
+        dataset: the study's images.
         warnings: sentences that the user should not miss.
 
     Raises:
@@ -69,9 +75,10 @@ class Assembly:
         self.metrics: dict[str, float] = {}
         self.warnings: list[str] = []
         self.test: ScoredTest | None = None
+        self.test_report: EvaluationReport | None = None
         self._model_digest = ""  # before there is a model
-        self._dataset = _indexed(record)
-        self._data = _opened(store, record, self._dataset, tell)
+        self.dataset = _indexed(record)
+        self._data = _opened(store, record, self.dataset, tell)
 
     def build(self, threshold_rule: str, target_sensitivity: float) -> None:
         """Writes the model's folder, and makes sure that it scores as what was trained.
@@ -97,6 +104,7 @@ class Assembly:
             self.warnings.append(f"the refit is made by another program than what was scored: {'; '.join(changes)}")
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
+        write_training_images(self._data.pool, self.folder)
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
         self._add_confirmation()
 
@@ -106,12 +114,12 @@ class Assembly:
         from pneumo_core.evaluation_report import evaluate
         from pneumo_core.operating_point import OperatingPoint
 
-        manifest = self._dataset.manifest
+        manifest = self.dataset.manifest
         if not (manifest["split"] == "test").any():
             self.warnings.append("there is no test/ folder: the model was not scored on new patients")
             return
-        ledger, point = Ledger(self._store, self._tell), self.whole.operating_point
-        self.test = scored = ledger.score(
+        point = self.whole.operating_point
+        self.test = scored = self._ledger.score(
             manifest, self._candidate, self._scores, lambda table: compute_metrics(table, point.threshold)
         )
         again = "read from its earlier opening" if scored.reused else f"opened for the {_ordinal(scored.openings)} time"
@@ -119,7 +127,8 @@ class Assembly:
         if scored.warning:
             self.warnings.append(scored.warning)
         calibrated = OperatingPoint(point.threshold, 1.0, point.rule, point.target)  # the temperature is in the model
-        self._report("test", evaluate(scored.table, operating_point=calibrated))
+        self.test_report = evaluate(scored.table, operating_point=calibrated)
+        self._report("test", self.test_report)
         scored.table.to_csv(self.folder / "test_scores.csv", index=False)
         self.warnings += contradictions(self.metrics)
         self._explain(scored)
@@ -136,6 +145,10 @@ class Assembly:
             "pneumo.model_digest": self._model_digest,
         }
         return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
+
+    @property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._store, self._tell)
 
     @property
     def _candidate(self) -> Candidate:
@@ -164,7 +177,7 @@ class Assembly:
         from pneumo_core.images import read_images
 
         config = self.whole.config
-        return read_images(self._dataset.root, paths, config.image_size, config.preprocessing)
+        return read_images(self.dataset.root, paths, config.image_size, config.preprocessing)
 
     def _check(self, whole: WholeModel) -> None:
         """Compares the whole model with what was trained, image by image."""
@@ -223,7 +236,42 @@ class Assembly:
         Side effects:
             Appends to the ledger.
         """
-        Ledger(self._store, self._tell).refuse(self._candidate, reason, self._dataset.manifest)
+        self._ledger.refuse(self._candidate, reason, self.dataset.manifest)
+
+    def record_force(self, reason: str) -> None:
+        """Records in the ledger that the model was let through although the policy says no.
+
+        Side effects:
+            Appends to the ledger.
+        """
+        self._ledger.force(self._candidate, reason, self.dataset.manifest)
+
+    def is_held_by(self, champion: Champion | None) -> bool:
+        """Returns whether it is the champion already."""
+        return champion is not None and champion.is_model(self._model_digest, self.whole.operating_point.threshold)
+
+    def evidence(self, champion: Champion | None) -> Evidence:
+        """Returns what a policy judges the model by; after `build`, and after `open_test` if that is to count.
+
+        Args:
+            champion: that it wants to replace; compared if there are test scores.
+
+        Side effects:
+            Scores the test images with the champion, through the ledger, where that was never done.
+        """
+        image = self.dataset.root / self._data.pool["path"].iloc[0]
+        return Evidence(
+            confirmed=self._trial.confirmed is not None,
+            latency_ms=latency_ms(self.folder, self._keras_model, read_bytes(image)),
+            size_mb=size_mb(self.folder),
+            test=self.test_report,
+            rivalry=self._rivalry(champion) if champion else None,
+        )
+
+    def _rivalry(self, champion: Champion) -> Rivalry:
+        if self.test is None:
+            return Rivalry(str(champion.reference), obstacle="no test folder")
+        return champion.rivalry(self.dataset, self.test.table, self.whole.operating_point.threshold, self._ledger)
 
     def _draw(self, scores: pd.DataFrame, panel: Path) -> None:
         from pneumo_core.explain import grad_cam, sample_cases, sampled_paths
@@ -242,7 +290,7 @@ class Assembly:
         Raises:
             PromotionError: if one is.
         """
-        manifest = self._dataset.manifest
+        manifest = self.dataset.manifest
         in_test = manifest["split"] == "test"
         shared = sorted(set(manifest["group"][in_test]) & set(manifest["group"][~in_test]))
         if shared:
@@ -250,7 +298,7 @@ class Assembly:
                 f"{len(shared)} patients have images both in test/ and outside it, the first {shared[0]}: scores on "
                 "them would flatter the model. Move their images to one side (`tune data check` lists them)."
             )
-            raise PromotionError(f"{self._dataset.root}: {reason}")
+            raise PromotionError(f"{self.dataset.root}: {reason}")
 
 
 def _indexed(record: StudyRecord) -> Dataset:

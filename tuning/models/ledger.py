@@ -7,6 +7,7 @@ One line of JSON for each event, on disk before anything follows from it:
 - `failed`: the opening ended in an error.
 - `reused`: scores of an earlier opening were read; no image was.
 - `refused`: a model was not let near the test folder, or not let through after it.
+- `forced`: a model was let through against its policy.
 
 A process that is killed leaves an opening without an end, which is what happened. Scores get their name when all of
 them are on disk, so they are whole, or the test folder is opened (and counted) once more.
@@ -64,14 +65,14 @@ class LedgerEntry:
 
     Attributes:
         at: when, in seconds since 1970.
-        outcome: `opened`, `scored`, `failed`, `reused` or `refused`.
+        outcome: `opened`, `scored`, `failed`, `reused`, `refused` or `forced`.
         test_digest: of the test images, see `pneumo_core.dataset.digest_of_test`; empty if they were not known yet.
         images: how many these are.
         study: see `Candidate`, here and in the next three.
         trial: see `Candidate`.
         model: see `Candidate`.
         model_digest: see `Candidate`.
-        reason: of a refusal or failure; empty elsewhere.
+        reason: of a refusal, failure or force; empty elsewhere.
         metrics: of the scores; None where there are none, values that are undefined are None.
         scores: file of the scores, relative to the store's root; empty where there are none.
         scores_digest: SHA-256 (hex) of that file.
@@ -184,6 +185,10 @@ class Ledger:
         openings = self.openings(digest)
         return ScoredTest(table, metrics, reused, digest, openings, spent_sentence(openings))
 
+    def has_scores(self, manifest: pd.DataFrame, model_digest: str) -> bool:
+        """Returns whether a model's scores on a data set's test images are kept, so that `score` opens nothing."""
+        return self._kept.file(digest_of_test(manifest), model_digest).exists()
+
     def refuse(self, candidate: Candidate, reason: str, manifest: pd.DataFrame | None = None) -> None:
         """Records that a model was refused.
 
@@ -201,6 +206,23 @@ class Ledger:
         known = manifest is not None
         digest, images = (digest_of_test(manifest), len(rows_of_test(manifest))) if known else ("", 0)
         self._append("refused", digest, images, candidate, reason=reason)
+
+    def force(self, candidate: Candidate, reason: str, manifest: pd.DataFrame) -> None:
+        """Records that a model was let through against its policy.
+
+        Args:
+            candidate: the model.
+            reason: what was not met, and why it was let through all the same.
+            manifest: of the data set whose test images it was judged on.
+
+        Raises:
+            StoreError: if the record cannot be written.
+
+        Side effects:
+            Appends to the record.
+        """
+        digest, images = digest_of_test(manifest), len(rows_of_test(manifest))
+        self._append("forced", digest, images, candidate, reason=reason)
 
     def entries(self) -> list[LedgerEntry]:
         """Returns all lines in order; a last one that was cut short, as by a crash in mid-write, is left out.

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumo_core.errors import DatasetError, PromotionError, StudyError
+from pneumo_core.errors import StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.models.assembly import Assembly
-from tuning.models.registry import Change, ModelReference, Registry, check_alias, check_model_name
+from tuning.models.champion import Champion
+from tuning.models.decision import Decision, Rules, decide
+from tuning.models.gate import Check
+from tuning.models.policy import policy_for
+from tuning.models.registry import ModelReference, Registry, check_alias, check_model_name
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
@@ -36,6 +40,10 @@ class PromotionResult:
             with `…_low` and `…_high`, the ends of its 95 % interval.
         test: None if the test folder was not looked at; else its digest, number of images, how often it was opened by
             now, and whether scores of an earlier opening were used.
+        policy: name of the policy that judged it.
+        checks: each requirement of that policy that was judged; empty if the model is the champion already.
+        forced: whether it was promoted against that policy.
+        replaced: version that held the alias before, if it was promoted; None if there was none.
         warnings: sentences that the user should not miss.
         reasons: why it was not promoted.
     """
@@ -51,6 +59,10 @@ class PromotionResult:
     operating_point: dict[str, Any]
     metrics: dict[str, float | None]
     test: dict[str, Any] | None
+    policy: str
+    checks: list[Check]
+    forced: bool
+    replaced: str | None
     warnings: list[str]
     reasons: list[str]
 
@@ -62,31 +74,43 @@ def promote(
     trial: str | None = None,
     model: str | None = None,
     alias: str = "champion",
+    policy: str | None = None,
+    force: bool = False,
+    reason: str = "",
     dry_run: bool = False,
     threshold_rule: str = DEFAULT_RULE,
     target_sensitivity: float = DEFAULT_TARGET,
     tracking_uri: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> PromotionResult:
-    """Builds the whole model of a trial, checks it, scores it on the test folder, registers it and sets the alias.
+    """Builds the whole model of a trial, scores it on the test folder, and registers it if it passes the gate.
 
-    Threshold and temperature come from validation scores; the test folder decides nothing.
+    Threshold and temperature come from validation scores. The test folder decides one thing, whether the model fulfils
+    the policy, of which the comparison with the version that holds the alias is a part.
 
     Args:
         store: that holds the study.
         study: its name.
         trial: id of the trial; the best one, confirmed if there are any, if None.
         model: name in the registry; that of the study's space if None.
-        alias: to be set.
+        alias: to be set; its holder is the champion that the model is compared with.
+        policy: name of a shipped policy, or a YAML file; the one named like the study's space, or else the default, if
+            None.
+        force: promote it although the policy says no; needs a reason.
+        reason: why it is promoted, for the record.
         dry_run: build and check; leave the test folder closed, register nothing.
         threshold_rule: how the threshold is chosen on validation scores: `sensitivity` or `youden`.
         target_sensitivity: the least sensitivity there, for the rule of that name.
         tracking_uri: of MLflow; where the study was logged if None.
         tell: takes sentences for the user.
 
+    Returns:
+        What became of it. A model that does not fulfil the policy, or that is the champion already, is not registered.
+
     Raises:
         StudyError: if there is no such study, trial, or no completed one.
         ConfigError: if there is no such rule or target.
+        PolicyError: if there is no such policy, it is faulty, or it is to be overridden without a reason.
         ModelError: if model or alias cannot be named so.
         DatasetError: if the study's images changed or are gone.
         PromotionError: if the whole model scores differently from what was trained, or patients of the test folder are
@@ -103,24 +127,26 @@ def promote(
     name = check_model_name(model or record.started.space)
     check_alias(alias)
     check_rule(threshold_rule, target_sensitivity)
+    rules = Rules(policy_for(record.started.space, policy), force, reason)
     registry = Registry(store, _foreign_uri(store, record))
     from pneumo_core.runtime import start_tensorflow
 
     start_tensorflow(record.started.threads)
     with tempfile.TemporaryDirectory(prefix="tune-promote-") as scratch:
         assembly = Assembly(store, record, chosen, name, Path(scratch), tell)
+        champion = Champion.of(registry, name, alias)
+        decision = decide(
+            assembly,
+            champion,
+            rules,
+            threshold_rule=threshold_rule,
+            target_sensitivity=target_sensitivity,
+            dry_run=dry_run,
+        )
         reference = None
-        try:
-            if not dry_run:
-                assembly.refuse_leakage()
-            assembly.build(threshold_rule, target_sensitivity)
-            if not dry_run:
-                assembly.open_test()
-        except (PromotionError, DatasetError) as error:
-            if not dry_run:
-                assembly.record_refusal(str(error))
-            raise
-        if not dry_run:
+        if decision.registers:
+            decision.write(assembly.folder)
+            # Here the folder is complete and the verdict known: what tells of both is written now.
             tell(f"registering it as {name}")
             reference = registry.register(
                 assembly.folder,
@@ -128,10 +154,10 @@ def promote(
                 alias,
                 run_id=chosen.run_id or "",
                 metrics=assembly.metrics,
-                tags=_lineage(record, chosen) | assembly.tags,
-                change=Change(f"{chosen.trial} of {study}"),
+                tags=_lineage(record, chosen) | assembly.tags | decision.tags,
+                change=decision.change(f"{chosen.trial} of {study}"),
             )
-        return _result(assembly, chosen, name, alias, reference)
+        return _result(assembly, chosen, name, alias, decision, reference)
 
 
 def choose_trial(record: StudyRecord, trial: str | None) -> TrialRecord:
@@ -164,7 +190,7 @@ def _lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
         "pneumo.study": started.study,
         "pneumo.trial": trial.trial,
         "pneumo.space_digest": started.space_digest,
-        "pneumo.data_digest": started.data_digest,
+        "pneumo.data_digest": record.identity.data_digest,
         "pneumo.split_digest": started.split_digest,
         "pneumo.weights_digest": trial.weights_digest or "",
         "pneumo.git_commit": started.commit,
@@ -180,8 +206,14 @@ def _foreign_uri(store: Store, record: StudyRecord) -> str | None:
 
 
 def _result(
-    assembly: Assembly, trial: TrialRecord, name: str, alias: str, reference: ModelReference | None
+    assembly: Assembly,
+    trial: TrialRecord,
+    name: str,
+    alias: str,
+    decision: Decision,
+    reference: ModelReference | None,
 ) -> PromotionResult:
+    champion = decision.champion
     test = assembly.test
     seen = test and {
         "digest": test.test_digest,
@@ -201,6 +233,10 @@ def _result(
         operating_point=assembly.whole.operating_point.to_mapping(),
         metrics={key: defined(value) for key, value in assembly.metrics.items()},
         test=seen or None,
+        policy=decision.verdict.policy,
+        checks=list(decision.verdict.checks),
+        forced=decision.forced,
+        replaced=champion.reference.version if champion and reference else None,
         warnings=assembly.warnings,
-        reasons=[] if reference else ["dry run: built and checked, test folder not opened, nothing registered"],
+        reasons=list(decision.refusal),
     )

@@ -58,7 +58,7 @@ def promoted(study: tuple[Store, StudyRecord]) -> dict[str, PromotionResult]:
     """Both trials, each under an alias of its own: t0001 champion, t0002 challenger."""
     store, _ = study
     return {
-        alias: promote(store, "faces", trial=trial, alias=alias)
+        alias: promote(store, "faces", trial=trial, alias=alias, policy="demo")
         for trial, alias in (("t0001", "champion"), ("t0002", "challenger"))
     }
 
@@ -144,11 +144,12 @@ def test_the_version_says_where_it_comes_from(
 
 
 def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
-    """Built and checked, and no trace in the registry."""
+    """Built and checked, by what needs no test folder, and no trace in the registry."""
     store, record = study
     result = promote(store, "faces", model="dry", dry_run=True)
-    assert (result.promoted, result.version) == (False, None)
-    assert result.reasons
+    assert (result.promoted, result.version, result.policy) == (False, None, "default")
+    assert [check.requirement for check in result.checks] == ["latency of one image", "size", "trial"]
+    assert result.reasons[1:] == ["trial: not confirmed, asked for is confirmed"]
     assert not MlflowClient(record.started.tracking_uri).search_registered_models("name = 'dry'")
 
 
@@ -302,7 +303,7 @@ def test_a_model_whose_files_are_gone_is_said_to_be(tmp_path: Path, phantoms: Pa
 
     (tmp_path / "faces.yaml").write_text(SPACE.replace("trials: 2", "trials: 1"))
     run_study(str(tmp_path / "faces.yaml"), phantoms, study="s", store=tmp_path, workers=0, progress=False)
-    promote(Store.at(tmp_path), "s")
+    promote(Store.at(tmp_path), "s", policy="demo")
     shutil.rmtree(tmp_path / "artifacts" / "faces" / "models")
     code, out, err = _predict(Store.at(tmp_path), next((phantoms / "test/NORMAL").iterdir()))
     assert (code, out) == (2, "")

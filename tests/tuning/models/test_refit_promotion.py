@@ -53,8 +53,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> tuple[Sto
 
 @pytest.fixture(scope="module")
 def promoted(study: tuple[Store, StudyRecord]) -> list[PromotionResult]:
-    """A dry run, the promotion, and the same once more."""
-    return [promote(study[0], "s", dry_run=dry_run) for dry_run in (True, False, False)]
+    """A dry run, the promotion, and the same model once more under another alias."""
+    asked = ((True, "champion"), (False, "champion"), (False, "again"))
+    return [promote(study[0], "s", dry_run=dry_run, alias=alias, policy="demo") for dry_run, alias in asked]
 
 
 def _folder(record: StudyRecord) -> Path:

@@ -1,0 +1,131 @@
+"""Two models on the same test images, each at its own operating point: what differs, and whether chance explains it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pneumo_core.calibration import calibrated
+from pneumo_core.intervals import DRAWS, Interval, paired_spreads
+from pneumo_core.operating_point import OperatingPoint
+from pneumo_core.scores import Scores, read_aligned
+from pneumo_core.weighted_metrics import UNCALIBRATED
+
+CLASSES = {"sensitivity": 1, "specificity": 0}
+"""The rate that a class's calls make → label of the class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedCalls:
+    """McNemar's test within a class, over patients.
+
+    Attributes:
+        better: patients of whose images the challenger calls more right than the champion does.
+        worse: patients of whose images it calls fewer right.
+        p_value: of so uneven a division, or one more uneven, if neither model were better (two-sided, exact).
+    """
+
+    better: int
+    worse: int
+    p_value: float
+
+    def is_worse(self, level: float) -> bool:
+        """Returns whether the challenger is worse beyond what chance explains at a level such as 0.05."""
+        return self.worse > self.better and self.p_value < level
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        differences: metric, `sensitivity_<kind>` among them → challenger less champion, with its 95 % interval.
+        changed: `sensitivity` and `specificity` → McNemar's test among the images of that class.
+        images: how many both models scored.
+        patients: whose images these are.
+    """
+
+    differences: dict[str, Interval]
+    changed: dict[str, ChangedCalls]
+    images: int
+    patients: int
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns the comparison for JSON: no NaN, but None."""
+        return dataclasses.asdict(self) | {
+            "differences": {name: one.to_mapping() for name, one in self.differences.items()}
+        }
+
+
+def compare(
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    points: tuple[OperatingPoint, OperatingPoint],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Comparison:
+    """Compares two models on the same images, each at its own operating point.
+
+    Args:
+        challenger: score table.
+        champion: score table of the same images.
+        points: of the challenger and of the champion, as fixed before these images were seen.
+        draws: how often patients are drawn; each draw goes through both models.
+        seed: of the draws.
+
+    Returns:
+        The comparison. Where no draw changes a difference, as where both models make the same calls, its interval is a
+        point: there is no evidence against the challenger, and none for it.
+
+    Raises:
+        PneumoError: if these are not score tables of the same images.
+    """
+    spreads = paired_spreads([challenger], [champion], points, draws=draws, seed=seed)
+    tables = read_aligned([challenger, champion])
+    right = [_called_right(table, point) for table, point in zip(tables, points, strict=True)]
+    gained = right[0].astype(int) - right[1].astype(int)
+    of_both = tables[0]
+    return Comparison(
+        differences={name: spread.interval() for name, spread in spreads.items() if name not in UNCALIBRATED},
+        changed={
+            name: changed_calls(gained[rows], of_both.patients[rows])
+            for name, label in CLASSES.items()
+            for rows in [of_both.labels == label]
+        },
+        images=len(of_both.labels),
+        patients=len(np.unique(of_both.patients)),
+    )
+
+
+def changed_calls(gained: np.ndarray, patients: np.ndarray) -> ChangedCalls:
+    """Tests whether one model calls more images of a class right than another.
+
+    McNemar's test asks how the images whose call changed divide into fixed and broken ones. It takes images as
+    independent, and those of one patient are not: thirty images of one child that change together are one observation,
+    not thirty. So patients are counted, each by the sign of its fixed less its broken images. If neither model were
+    better, either sign would be as likely, whatever goes on within a patient, and the number of patients on one side
+    binomial with 1/2: the sign test, which is exact however few they are. With one image a patient it is McNemar's
+    exact test. Patients with as many fixed as broken images say nothing and are left out.
+
+    Args:
+        gained: (N,) 1 where only the first model is right, -1 where only the second is, else 0.
+        patients: (N,) the patient of each image.
+
+    Source:
+        McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages".
+    """
+    by_patient = np.bincount(patients, weights=gained)
+    better, worse = int((by_patient > 0).sum()), int((by_patient < 0).sum())
+    p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return ChangedCalls(better, worse, p_value)
+
+
+def _called_right(table: Scores, point: OperatingPoint) -> np.ndarray:
+    """(N,) whether each image is called as it should be."""
+    called = calibrated(table.logits, point.temperature) >= point.threshold
+    return np.asarray(called == (table.labels == 1))

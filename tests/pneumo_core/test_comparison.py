@@ -1,0 +1,119 @@
+"""Two models on the same images: differences are paired, and calls are counted by patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.special import expit
+
+from pneumo_core.comparison import ChangedCalls, changed_calls, compare
+from pneumo_core.errors import PneumoError
+from pneumo_core.evaluation import compute_metrics
+from pneumo_core.operating_point import OperatingPoint
+
+HALF = OperatingPoint(0.5)
+
+
+def _table(patients: int = 80, seed: int = 0, distance: float = 2.0, images_each: int = 1) -> pd.DataFrame:
+    group = np.repeat(np.arange(patients), images_each)
+    labels = group % 2
+    logits = np.random.default_rng(seed).normal(distance * (labels - 0.5), 1.0)
+    return pd.DataFrame(
+        {
+            "path": [f"{row}.png" for row in range(len(group))],
+            "group": group,
+            "label": labels,
+            "subtype": np.where(labels == 0, "normal", np.where(group % 4 == 1, "bacteria", "virus")),
+            "logit": logits,
+            "probability": expit(logits),
+        }
+    )
+
+
+def test_differences_are_those_of_the_metrics_at_each_models_own_threshold() -> None:
+    """Challenger less champion, for every metric and kind; a champion of another threshold is called from there."""
+    ours, theirs = _table(seed=1), _table(seed=2)
+    found = compare(ours, theirs, (OperatingPoint(0.4), OperatingPoint(0.6)), draws=100)
+    values = compute_metrics(ours, 0.4), compute_metrics(theirs, 0.6)
+    for name, value in values[0].items():
+        assert found.differences[name].value == pytest.approx(value - values[1][name]), name
+    bacterial = [
+        (table[table["subtype"] == "bacteria"]["probability"] >= threshold).mean()
+        for table, threshold in ((ours, 0.4), (theirs, 0.6))
+    ]
+    assert found.differences["sensitivity_bacteria"].value == pytest.approx(bacterial[0] - bacterial[1])
+    assert (found.images, found.patients) == (80, 80)
+
+
+def test_a_better_model_is_told_from_chance_and_a_tie_is_not() -> None:
+    """The interval of the AUC's difference is over 0 for the one, and holds 0 for the other."""
+    weak = _table(400, seed=3, distance=1.0)
+    strong = weak.assign(logit=weak["logit"] + 1.5 * (weak["label"] - 0.5))
+    strong["probability"] = expit(strong["logit"])
+    assert compare(strong, weak, (HALF, HALF)).differences["roc_auc"].low > 0
+    tie = compare(_table(400, seed=4), _table(400, seed=5), (HALF, HALF)).differences["roc_auc"]
+    assert tie.low < 0 < tie.high
+    same = compare(weak, weak, (HALF, HALF))
+    assert (same.differences["roc_auc"].low, same.differences["roc_auc"].high) == (0, 0)
+    assert same.changed["sensitivity"] == ChangedCalls(0, 0, 1.0)
+
+
+def test_mcnemar_by_hand() -> None:
+    """Of the positive images 6 are fixed and 1 broken: 2 × (1 + 7) / 2^7; negative ones are counted apart."""
+    champion = _table(40).assign(probability=0.9)
+    champion["logit"] = np.log(9.0)
+    positive, negative = (np.flatnonzero(champion["label"] == label) for label in (1, 0))
+    challenger = champion.copy()
+    champion.loc[positive[:6], "logit"] = -1.0
+    challenger.loc[positive[6], "logit"] = -1.0
+    challenger.loc[negative[:5], "logit"] = -1.0
+    for table in (champion, challenger):
+        table["probability"] = expit(table["logit"])
+    found = compare(challenger, champion, (HALF, HALF), draws=50).changed
+    assert found["sensitivity"] == ChangedCalls(6, 1, pytest.approx(2 * 8 / 2**7))
+    assert found["specificity"] == ChangedCalls(5, 0, pytest.approx(2 / 2**5))
+    reverse = compare(champion, challenger, (HALF, HALF), draws=50).changed
+    assert (reverse["specificity"].better, reverse["specificity"].worse) == (0, 5)
+    assert not reverse["specificity"].is_worse(0.05)
+    assert reverse["specificity"].is_worse(0.1)
+    assert not found["specificity"].is_worse(0.1)
+
+
+def test_many_changed_images_of_one_patient_are_one_observation() -> None:
+    """Thirty broken images of one child do not make a model worse; one each of ten children do."""
+    one_child = changed_calls(np.repeat(-1, 30), np.zeros(30, int))
+    assert (one_child.worse, one_child.p_value) == (1, 1.0)
+    ten = changed_calls(np.repeat(-1, 10), np.arange(10))
+    assert ten.is_worse(0.05)
+    undecided = changed_calls(np.array([1, -1, -1]), np.array([0, 0, 1]))
+    assert (undecided.better, undecided.worse) == (0, 1)
+
+
+def test_the_test_by_patients_keeps_its_level_where_that_by_images_does_not() -> None:
+    """2,000 comparisons of equally good models whose patients' images change together: at most 5 % are called worse."""
+    rng = np.random.default_rng(0)
+    alarms = {"patients": 0, "images": 0}
+    for _ in range(2000):
+        patients = np.repeat(np.arange(40), rng.geometric(0.3, 40))
+        gained = rng.choice([-1, 0, 0, 1], 40)[patients] * (rng.random(len(patients)) < 0.8)
+        alarms["patients"] += changed_calls(gained, patients).p_value < 0.05
+        fixed, broken = int((gained > 0).sum()), int((gained < 0).sum())
+        alarms["images"] += fixed + broken > 0 and stats.binomtest(fixed, fixed + broken).pvalue < 0.05
+    assert alarms["patients"] / 2000 <= 0.05
+    assert alarms["images"] / 2000 > 0.15
+
+
+def test_scores_of_other_images_are_not_compared() -> None:
+    """One evaluation only."""
+    with pytest.raises(PneumoError, match="same images"):
+        compare(_table(40), _table(42), (HALF, HALF), draws=10)
+
+
+def test_the_comparison_is_plain_json() -> None:
+    """What is undefined, as the PPV of a model that calls nothing, is None."""
+    silent = _table().assign(logit=-9.0, probability=float(expit(-9.0)))
+    found = compare(_table(), silent, (HALF, HALF), draws=50).to_mapping()
+    assert found["differences"]["ppv"] == {"value": None, "low": None, "high": None}
+    assert set(found["changed"]["sensitivity"]) == {"better", "worse", "p_value"}

@@ -1,0 +1,143 @@
+"""The version that holds the alias, on the test images of a model that wants to replace it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pneumo_core.errors import ModelError, PromotionError
+from tuning.models.gate import Rivalry
+from tuning.models.kept_scores import file_digest
+from tuning.models.ledger import Candidate, Ledger
+from tuning.models.registry import ModelReference, Registry
+
+if TYPE_CHECKING:
+    from pneumo_core.dataset import Dataset
+    from tuning.models.registered import RegisteredClassifier
+
+TRAINING_IMAGES = "training_images.csv"
+"""In a model's folder: path, patient and content of the images that it was trained on or that chose its threshold."""
+
+
+def write_training_images(pool: pd.DataFrame, folder: Path) -> None:
+    """Keeps with a model which images it knows, so that it is never scored on them as if it did not.
+
+    Side effects:
+        Writes `TRAINING_IMAGES`.
+    """
+    pool[["path", "group", "content_hash"]].to_csv(folder / TRAINING_IMAGES, index=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Champion:
+    """The version that an alias points to.
+
+    Attributes:
+        registry: that holds it.
+        reference: of the version.
+        tags: of the version.
+    """
+
+    registry: Registry
+    reference: ModelReference
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, registry: Registry, name: str, alias: str) -> Champion | None:
+        """Returns the holder of an alias; None if it has none."""
+        reference = registry.holder(name, alias)
+        return None if reference is None else cls(registry, reference, registry.tags(reference))
+
+    def is_model(self, model_digest: str, threshold: float) -> bool:
+        """Returns whether it makes the same calls, because it is the same model."""
+        tags = (self.tags.get("pneumo.model_digest"), self.tags.get("pneumo.threshold"))
+        return tags == (model_digest, repr(threshold))
+
+    def rivalry(self, dataset: Dataset, challenger: pd.DataFrame, threshold: float, ledger: Ledger) -> Rivalry:
+        """Compares a challenger with it on the same test images, each at its own threshold.
+
+        Args:
+            dataset: of the challenger's study.
+            challenger: its score table of the test images.
+            threshold: of the challenger.
+            ledger: the way to the test images, where the champion's scores on them are not kept.
+
+        Returns:
+            The comparison; or why there is none, where its files are gone or it knows patients of the test folder.
+
+        Side effects:
+            Writes to the ledger; scores the test images where that was never done.
+        """
+        from pneumo_core.comparison import compare
+        from pneumo_core.operating_point import OperatingPoint
+
+        try:
+            self._refuse_known_patients(dataset)
+            table = self._scores(dataset, ledger)
+            points = (OperatingPoint(threshold), OperatingPoint(self._threshold()))  # temperatures are in the models
+            return Rivalry(str(self.reference), compare(challenger, table, points))
+        except (ModelError, PromotionError) as error:
+            return Rivalry(str(self.reference), obstacle=str(error).rstrip("."))
+
+    def _scores(self, dataset: Dataset, ledger: Ledger) -> pd.DataFrame:
+        """Its score table of the test images, kept or new; patients and kinds as in the challenger's study."""
+        study, trial, digest = self.tags.get("pneumo.study", ""), self.tags.get("pneumo.trial", ""), self._digest()
+        if not ledger.has_scores(dataset.manifest, digest):
+            self._check_classes(dataset)  # before the folder is opened: what cannot be loaded shall not cost a look
+        candidate = Candidate(study, trial, self.reference.name, digest)
+        scored = ledger.score(dataset.manifest, candidate, lambda rows: self._loaded.score(dataset.root, rows))
+        known = dataset.manifest.set_index("path").loc[scored.table["path"], ["group", "subtype"]]
+        return scored.table.assign(**{name: known[name].to_numpy() for name in known})
+
+    @functools.cached_property
+    def _loaded(self) -> RegisteredClassifier:
+        from tuning.models.registered import RegisteredClassifier
+
+        return RegisteredClassifier(self.registry, self.reference)
+
+    def _check_classes(self, dataset: Dataset) -> None:
+        names = tuple(self._loaded.classifier.settings.class_names)
+        if names != tuple(dataset.class_names):
+            ours = " and ".join(dataset.class_names)
+            raise PromotionError(f"it tells {' from '.join(names)}, and these images are of {ours}")
+
+    def _threshold(self) -> float:
+        tag = self.tags.get("pneumo.threshold")
+        return float(tag) if tag else self._loaded.threshold
+
+    def _digest(self) -> str:
+        """Of what decides its scores; of its file, where an earlier version of this program registered it."""
+        from pneumo_core.classifier import KERAS_FILE
+
+        tag = self.tags.get("pneumo.model_digest")
+        return tag or file_digest(self.registry.folder(self.reference) / KERAS_FILE)
+
+    def _refuse_known_patients(self, dataset: Dataset) -> None:
+        """Makes sure that no test image is of a patient whom the champion was trained on.
+
+        The same data set has the same test folder, whose patients are nowhere else.
+
+        Raises:
+            PromotionError: if one is, or that cannot be known.
+        """
+        if self.tags.get("pneumo.data_digest") == dataset.digest:
+            return
+        path = self.registry.folder(self.reference) / TRAINING_IMAGES
+        if not path.is_file():
+            raise PromotionError(
+                "it comes of other data and does not say of which images, so it may have been trained on these patients"
+            )
+        known = pd.read_csv(path, dtype=str, keep_default_na=False)
+        test = dataset.manifest[dataset.manifest["split"] == "test"]
+        shared = test["group"].isin(known["group"]) | test["content_hash"].isin(known["content_hash"])
+        if shared.any():
+            patients = test["group"][shared].nunique()
+            raise PromotionError(
+                f"it was trained on images of {patients} of these patients, the first {test['group'][shared].iloc[0]}: "
+                "its scores on them would flatter it"
+            )
