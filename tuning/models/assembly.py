@@ -21,6 +21,7 @@ from tuning.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pneumo_core.classifier import ClassifierSettings
     from pneumo_core.dataset import Dataset
     from pneumo_core.evaluation_report import EvaluationReport
     from tuning.models.whole_model import WholeModel
@@ -45,6 +46,9 @@ class Assembly:
     Attributes:
         folder: of the model.
         whole: what it is built from; after `build`.
+        settings: of its classifier; after `build`.
+        validation_report: of the scores that chose the operating point; after `build`.
+        test_report: of the scores on the test folder, if that was opened.
         metrics: of validation and test scores, with the ends of their intervals.
         test: scores on the test folder, if that was opened.
         warnings: sentences that the user should not miss.
@@ -54,6 +58,8 @@ class Assembly:
     """
 
     whole: WholeModel
+    settings: ClassifierSettings
+    validation_report: EvaluationReport
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class Assembly:
         self.metrics: dict[str, float] = {}
         self.warnings: list[str] = []
         self.test: ScoredTest | None = None
+        self.test_report: EvaluationReport | None = None
         self._model_digest = ""  # before there is a model
         self._dataset = _indexed(record)
         self._data = _opened(store, record, self._dataset, tell)
@@ -91,7 +98,8 @@ class Assembly:
         self._model_digest = model_digest(whole.config, whole.weights.digest, whole.arrays, temperature)
         self._keras_model = self._written(whole)
         report = evaluate(whole.scores, operating_point=whole.operating_point)
-        self._report("validation", dataclasses.replace(report, fitted_here=True))
+        self.validation_report = dataclasses.replace(report, fitted_here=True)
+        self._report("validation", self.validation_report)
         self._check(whole)
         if whole.own is not None and (changes := program_changes(self._record.identity)):
             self.warnings.append(f"the refit is made by another program than what was scored: {'; '.join(changes)}")
@@ -119,7 +127,8 @@ class Assembly:
         if scored.warning:
             self.warnings.append(scored.warning)
         calibrated = OperatingPoint(point.threshold, 1.0, point.rule, point.target)  # the temperature is in the model
-        self._report("test", evaluate(scored.table, operating_point=calibrated))
+        self.test_report = evaluate(scored.table, operating_point=calibrated)
+        self._report("test", self.test_report)
         scored.table.to_csv(self.folder / "test_scores.csv", index=False)
         self.warnings += contradictions(self.metrics)
         self._explain(scored)
@@ -147,10 +156,11 @@ class Assembly:
 
         from pneumo_core.classifier import KERAS_FILE, ClassifierSettings
 
-        config, (negative, positive) = whole.config, self._record.started.class_names
-        threshold = whole.operating_point.threshold
-        settings = ClassifierSettings(config.image_size, (negative, positive), threshold, config.preprocessing)
-        write_model_folder(self.folder, whole.build(), settings)
+        config, (negative, positive), point = whole.config, self._record.started.class_names, whole.operating_point
+        self.settings = ClassifierSettings(
+            config.image_size, (negative, positive), point.threshold, config.preprocessing, point.temperature
+        )
+        write_model_folder(self.folder, whole.build(), self.settings)
         return keras.saving.load_model(self.folder / KERAS_FILE, compile=False, safe_mode=True)
 
     def _scores(self, rows: pd.DataFrame) -> pd.DataFrame:
