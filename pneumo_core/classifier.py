@@ -10,6 +10,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ class Bands:
         return "moderate" if probability >= self.moderate_from else "low"
 
 
+AROUND_THRESHOLD = Bands(math.nan, math.nan)
+"""Stands for the bands that belong to the threshold, whatever that is."""
+
+
 @dataclasses.dataclass(frozen=True)
 class InputLimits:
     """What a classifier takes for an image. The defaults are what this program decodes.
@@ -112,7 +117,7 @@ class ClassifierSettings:
         threshold: images with at least this probability are called positive; None for none of its own.
         preprocessing: what is done to an image before the model sees it.
         temperature: that the model's logit is divided by, inside the model; for information. None if it is not known.
-        bands: of probabilities, for words; those around the threshold if None is given.
+        bands: of probabilities, for words; those that belong to the threshold if none are given.
         limits: of images.
     """
 
@@ -121,11 +126,11 @@ class ClassifierSettings:
     threshold: float | None
     preprocessing: Preprocessing = PLAIN
     temperature: float | None = None
-    bands: Bands = None  # type: ignore[assignment]  # never None afterwards
+    bands: Bands = AROUND_THRESHOLD
     limits: InputLimits = InputLimits()
 
     def __post_init__(self) -> None:
-        if self.bands is None:
+        if self.bands is AROUND_THRESHOLD:
             object.__setattr__(self, "bands", Bands.around(self.called_from))
 
     @property
@@ -163,7 +168,7 @@ class ClassifierSettings:
             threshold=content["threshold"],
             preprocessing=Preprocessing(**content["preprocessing"]),
             temperature=content.get("temperature"),
-            bands=Bands(**bands) if bands else None,  # type: ignore[arg-type]
+            bands=Bands(**bands) if bands else AROUND_THRESHOLD,
             limits=InputLimits(**limits | {"formats": tuple(limits["formats"])}) if limits else InputLimits(),
         )
 

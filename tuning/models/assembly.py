@@ -45,6 +45,7 @@ class Assembly:
 
     Attributes:
         folder: of the model.
+        dataset: the study's images.
         whole: what it is built from; after `build`.
         settings: of its classifier; after `build`.
         validation_report: of the scores that chose the operating point; after `build`.
@@ -77,8 +78,8 @@ class Assembly:
         self.test: ScoredTest | None = None
         self.test_report: EvaluationReport | None = None
         self._model_digest = ""  # before there is a model
-        self._dataset = _indexed(record)
-        self._data = _opened(store, record, self._dataset, tell)
+        self.dataset = _indexed(record)
+        self._data = _opened(store, record, self.dataset, tell)
 
     def build(self, threshold_rule: str, target_sensitivity: float) -> None:
         """Writes the model's folder, and makes sure that it scores as what was trained.
@@ -114,7 +115,7 @@ class Assembly:
         from pneumo_core.evaluation_report import evaluate
         from pneumo_core.operating_point import OperatingPoint
 
-        manifest = self._dataset.manifest
+        manifest = self.dataset.manifest
         if not (manifest["split"] == "test").any():
             self.warnings.append("there is no test/ folder: the model was not scored on new patients")
             return
@@ -143,6 +144,7 @@ class Assembly:
             "pneumo.threshold": repr(point.threshold),
             "pneumo.temperature": repr(point.temperature),
             "pneumo.model_digest": self._model_digest,
+            "pneumo.config_digest": self.whole.config.digest(),
         }
         return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
 
@@ -174,7 +176,7 @@ class Assembly:
         from pneumo_core.images import read_images
 
         config = self.whole.config
-        return read_images(self._dataset.root, paths, config.image_size, config.preprocessing)
+        return read_images(self.dataset.root, paths, config.image_size, config.preprocessing)
 
     def _check(self, whole: WholeModel) -> None:
         """Compares the whole model with what was trained, image by image."""
@@ -233,7 +235,7 @@ class Assembly:
         Side effects:
             Appends to the ledger.
         """
-        Ledger(self._store, self._tell).refuse(self._candidate, reason, self._dataset.manifest)
+        Ledger(self._store, self._tell).refuse(self._candidate, reason, self.dataset.manifest)
 
     def _draw(self, scores: pd.DataFrame, panel: Path) -> None:
         from pneumo_core.explain import grad_cam, sample_cases, sampled_paths
@@ -252,7 +254,7 @@ class Assembly:
         Raises:
             PromotionError: if one is.
         """
-        manifest = self._dataset.manifest
+        manifest = self.dataset.manifest
         in_test = manifest["split"] == "test"
         shared = sorted(set(manifest["group"][in_test]) & set(manifest["group"][~in_test]))
         if shared:
@@ -260,7 +262,7 @@ class Assembly:
                 f"{len(shared)} patients have images both in test/ and outside it, the first {shared[0]}: scores on "
                 "them would flatter the model. Move their images to one side (`tune data check` lists them)."
             )
-            raise PromotionError(f"{self._dataset.root}: {reason}")
+            raise PromotionError(f"{self.dataset.root}: {reason}")
 
 
 def _indexed(record: StudyRecord) -> Dataset:

@@ -11,6 +11,8 @@ from typing import Any
 from pneumo_core.errors import DatasetError, PromotionError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.models.assembly import Assembly
+from tuning.models.lineage import lineage
+from tuning.models.model_card import document_model
 from tuning.models.registry import Change, ModelReference, Registry, check_alias, check_model_name
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
@@ -121,6 +123,8 @@ def promote(
                 assembly.record_refusal(str(error))
             raise
         if not dry_run:
+            tags = lineage(record, chosen) | assembly.tags
+            description = document_model(assembly, record, chosen, name, tags)
             tell(f"registering it as {name}")
             reference = registry.register(
                 assembly.folder,
@@ -128,8 +132,9 @@ def promote(
                 alias,
                 run_id=chosen.run_id or "",
                 metrics=assembly.metrics,
-                tags=_lineage(record, chosen) | assembly.tags,
+                tags=tags,
                 change=Change(f"{chosen.trial} of {study}"),
+                description=description,
             )
         return _result(assembly, chosen, name, alias, reference)
 
@@ -156,19 +161,6 @@ def choose_trial(record: StudyRecord, trial: str | None) -> TrialRecord:
     if chosen.run_id is None:
         raise StudyError(f"trial {trial} of {study}: was never logged to MLflow, so its weights are not there.")
     return chosen
-
-
-def _lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
-    started = record.started
-    return {
-        "pneumo.study": started.study,
-        "pneumo.trial": trial.trial,
-        "pneumo.space_digest": started.space_digest,
-        "pneumo.data_digest": started.data_digest,
-        "pneumo.split_digest": started.split_digest,
-        "pneumo.weights_digest": trial.weights_digest or "",
-        "pneumo.git_commit": started.commit,
-    }
 
 
 def _foreign_uri(store: Store, record: StudyRecord) -> str | None:

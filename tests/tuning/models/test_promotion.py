@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -24,6 +25,8 @@ from pneumo_core.preprocessing import Preprocessing
 from tuning.api import run_study
 from tuning.cli import app
 from tuning.models import promotion as promotion_module
+from tuning.models.gate import Check
+from tuning.models.lineage import Verdict, write_lineage
 from tuning.models.promotion import PromotionResult, promote
 from tuning.models.registry import Registry, check_alias
 from tuning.record import StudyRecord
@@ -141,6 +144,54 @@ def test_the_version_says_where_it_comes_from(
     signature = mlflow.models.get_model_info("models:/faces@challenger").signature
     assert [field.name for field in signature.inputs] == ["image"]
     assert not list(folder.rglob("*.pkl"))
+
+
+def test_the_model_brings_its_card_and_its_origin_along(
+    study: tuple[Store, StudyRecord], promoted: dict[str, PromotionResult]
+) -> None:
+    """The card's numbers are the registered ones, and so are the description's; space, split and packages are there."""
+    _, record = study
+    client = MlflowClient(record.started.tracking_uri)
+    version = client.get_model_version_by_alias("faces", "challenger")
+    folder = Path(mlflow.artifacts.download_artifacts("models:/faces@challenger"))
+    card, page = (folder / "model_card.md").read_text(), (folder / "model_card.html").read_text()
+    metrics = client.get_logged_model(version.source.removeprefix("models:/")).metrics
+    registered = {metric.key: metric.value for metric in metrics}
+    for row, name in (("ROC AUC", "roc_auc"), ("sensitivity", "sensitivity"), ("log loss (nats)", "loss")):
+        numbers = [
+            f"{registered[f'{of}_{name}']:.3f} ({registered[f'{of}_{name}_low']:.3f} to "
+            f"{registered[f'{of}_{name}_high']:.3f})"
+            for of in ("test", "val")
+        ]
+        assert f"| {row} | {' | '.join(numbers)} |" in card
+        assert all(number in page for number in numbers)
+        assert name == "loss" or f"{row} {numbers[0]}" in version.description
+    assert base64.b64encode((folder / "grad_cam.png").read_bytes()).decode() in page
+    assert str(record.started.data_root) not in card + page
+    assert all(text in card for text in version.tags.values())
+    assert (version.tags["pneumo.git_dirty"], version.tags["pneumo.run_id"]) == (
+        str(record.started.commit.endswith("-dirty")).lower(),
+        record.trials["t0002"].run_id,
+    )
+    assert json.loads((folder / "space.json").read_text()) == record.started.definition
+    origin = json.loads((folder / "lineage.json").read_text())
+    assert origin["tags"] == version.tags
+    assert origin["split"]["digest"] == record.started.split_digest
+    assert origin["packages_of_study"] == record.started.versions
+    assert not (folder / "verdict.json").exists()
+    settings = json.loads((folder / "classifier.json").read_text())
+    assert settings["temperature"] == promoted["challenger"].operating_point["temperature"]
+
+
+def test_a_verdict_goes_into_the_folder(study: tuple[Store, StudyRecord], tmp_path: Path) -> None:
+    """Policy, each requirement, and why it was forced, if it was."""
+    verdict = Verdict("strict", (Check("sensitivity", "0.8", "at least 0.9", False),), "for a drill")
+    write_lineage(tmp_path, study[1], {}, verdict)
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert (written["policy"], written["forced"]) == ("strict", "for a drill")
+    assert written["checks"] == [
+        {"requirement": "sensitivity", "value": "0.8", "bound": "at least 0.9", "passed": False}
+    ]
 
 
 def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
