@@ -87,12 +87,12 @@ ul { margin: .5rem 0; padding-left: 1.2rem; } li { margin: .25rem 0; }
 .wide { overflow-x: auto; margin: .6rem 0; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
-th { font-weight: 600; } table.pairs td:first-child { color: var(--soft); width: min(15rem, 34%); }
-table.pairs td { overflow-wrap: anywhere; }
+th { font-weight: 600; } table.pairs td:first-child { color: var(--soft); width: 15rem; }
+table.pairs td + td { overflow-wrap: anywhere; }
 figure { margin: .6rem 0; overflow-x: auto; } figcaption { color: var(--soft); font-size: .875rem; }
 img { display: block; width: 100%; max-width: none; height: auto; background: #fff; border-radius: 4px; }
-@media (max-width: 32rem) { section { padding: .8rem; } table { font-size: .8rem; } th, td { padding-right: .5rem; }
-  img { width: 48rem; } }
+@media (max-width: 32rem) { section { padding: .8rem; } table { font-size: .75rem; } th, td { padding-right: .4rem; }
+  table.pairs td:first-child { width: 34%; } img { width: 48rem; } }
 @media print { body { background: none; } section { break-inside: avoid; border: 0; padding: 0; } }
 """
 

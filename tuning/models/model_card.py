@@ -80,21 +80,26 @@ def summary(facts: CardFacts) -> str:
 
 
 def _summary_lines(facts: CardFacts) -> Iterator[str]:
-    yield f"All that is known of it: `{PAGE_FILE}` and `{MARKDOWN_FILE}` among its files."
-    if facts.test is not None:
-        metrics = facts.test.report.metrics
-        shown = [f"{label} {with_interval(metrics[name])}" for name, label in _HEADLINES.items() if name in metrics]
-        images = facts.test.report.sizes["images"]
-        yield f"Test folder ({images:,} images, opened {facts.test.openings} ×; 95 % intervals): {', '.join(shown)}."
-    else:
-        yield "Not scored on a test folder."
+    yield _tested(facts)
     if facts.verdict is not None:
         yield _line(verdict_sentence(facts.verdict))
     if facts.search is not None:
         origin = f": {facts.origin}" if facts.origin else ""
         yield _line(f"From trial {facts.search.trial} of study {facts.search.study}{origin}.")
+    if facts.data is not None:
+        yield _line(f"Data: {facts.data.folder}, {facts.data.protocol}.")
+    yield f"All that is known of it: `{PAGE_FILE}` and `{MARKDOWN_FILE}` among its files."
     for warning in facts.warnings:
         yield "- " + _line(warning)
+
+
+def _tested(facts: CardFacts) -> str:
+    if facts.test is None:
+        return "Not scored on a test folder."
+    report, openings = facts.test.report, facts.test.openings
+    shown = [f"{label} {with_interval(report.metrics[name])}" for name, label in _HEADLINES.items()]
+    times = "once" if openings == 1 else f"{openings} times"
+    return f"Test folder ({report.sizes['images']:,} images, opened {times}; 95 % intervals): {', '.join(shown)}."
 
 
 def _line(text: str) -> str:
