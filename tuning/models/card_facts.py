@@ -15,8 +15,8 @@ from pneumo_core.evaluation_report import EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.operating_point import OperatingPoint
 from tuning.confirmed import confirmation_sentences
+from tuning.models.gate import Check
 from tuning.models.ledger import SPENT_AFTER, ScoredTest
-from tuning.models.lineage import Verdict
 from tuning.protocol import images_in_words
 from tuning.record import StudyRecord, TrialRecord
 
@@ -100,18 +100,33 @@ class ScoreFacts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The version that held the alias before, on the same test images.
+class Approval:
+    """What a policy said of a model.
+
+    Attributes:
+        policy: its name; empty if none was asked.
+        checks: of its requirements.
+        forced: why the model is registered although it does not fulfil them; empty if it is not so.
+    """
+
+    policy: str
+    checks: Sequence[Check]
+    forced: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """The version that held the alias before.
 
     Attributes:
         champion: name and version.
-        metrics: metric → interval of the champion.
-        differences: metric → interval of the new model less the champion, by patients drawn for both.
+        differences: metric → interval of the new model less the champion, on the same test images.
+        obstacle: why the two were not compared; empty if they were.
     """
 
     champion: str
-    metrics: Mapping[str, Interval]
-    differences: Mapping[str, Interval]
+    differences: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    obstacle: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +147,8 @@ class CardFacts:
         data: the images.
         search: how it was chosen.
         test: None if the test folder was not opened.
-        comparison: with the former champion.
-        verdict: of the policy.
+        approval: by a policy.
+        rival: the former champion.
         warnings: sentences that nobody should miss.
         lineage: tags of the version.
         versions: of packages, by name.
@@ -153,8 +168,8 @@ class CardFacts:
     data: DataFacts | None = None
     search: SearchFacts | None = None
     test: ScoreFacts | None = None
-    comparison: Comparison | None = None
-    verdict: Verdict | None = None
+    approval: Approval | None = None
+    rival: Rival | None = None
     warnings: Sequence[str] = ()
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -167,8 +182,8 @@ def facts_of(
     trial: TrialRecord,
     name: str,
     lineage: Mapping[str, str],
-    verdict: Verdict | None = None,
-    comparison: Comparison | None = None,
+    approval: Approval | None = None,
+    rival: Rival | None = None,
 ) -> CardFacts:
     """Gathers what is known of a model that is built and, if it may be, scored on the test folder.
 
@@ -178,8 +193,8 @@ def facts_of(
         trial: whose model it is.
         name: in the registry.
         lineage: tags of the version.
-        verdict: of the policy.
-        comparison: with the former champion.
+        approval: by a policy.
+        rival: the former champion.
     """
     whole, panel = assembly.whole, assembly.folder / PANEL_FILE
     return CardFacts(
@@ -196,8 +211,8 @@ def facts_of(
         data=_data(record, assembly.dataset),
         search=_search(record, trial),
         test=_test(assembly),
-        comparison=comparison,
-        verdict=verdict,
+        approval=approval,
+        rival=rival,
         warnings=tuple(assembly.warnings),
         lineage=lineage,
         versions=record.identity.versions,

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pneumo_core.evaluation_report import EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
-from tuning.models.card_facts import CardFacts, ScoreFacts
+from tuning.models.card_facts import Approval, CardFacts, ScoreFacts
 from tuning.models.card_rendering import Block, Table, Text
-from tuning.models.lineage import Verdict
 
 FEW_PATIENTS = 30
 """With fewer a proportion of 0.9 has an interval of more than 0.2 (Wilson), and says little."""
@@ -37,14 +36,14 @@ def with_interval(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def verdict_sentence(verdict: Verdict) -> str:
+def approval_sentence(approval: Approval) -> str:
     """Returns what became of a policy's requirements, as a sentence."""
-    policy = f"Policy {verdict.policy}" if verdict.policy else "Without a policy"
-    failed = [check.requirement for check in verdict.checks if not check.passed]
-    forced = f" Registered all the same, by force: {verdict.forced}" if verdict.forced else ""
-    if not verdict.checks:
+    policy = f"Policy {approval.policy}" if approval.policy else "Without a policy"
+    failed = [check.requirement for check in approval.checks if not check.passed]
+    forced = f" Registered all the same, by force: {approval.forced}" if approval.forced else ""
+    if not approval.checks:
         return f"{policy}: no requirement was checked.{forced}"
-    met = f"{len(verdict.checks) - len(failed)} of {len(verdict.checks)} requirements fulfilled"
+    met = f"{len(approval.checks) - len(failed)} of {len(approval.checks)} requirements fulfilled"
     return f"{policy}: {met}{'; not: ' + ', '.join(failed) if failed else ''}.{forced}"
 
 
@@ -130,28 +129,34 @@ def _openings(test: ScoreFacts) -> Block:
 
 
 def _comparison(facts: CardFacts) -> Iterator[Block]:
-    if facts.comparison is None:
+    rival, new = facts.rival, facts.test.report if facts.test else None
+    if rival is None:
         return
-    former, new = facts.comparison, facts.test.report.metrics if facts.test else {}
-    yield Text(f"Beside the former champion, {former.champion}, on the same test images:")
+    if rival.obstacle or not new:
+        yield Text(
+            f"Not compared with {rival.champion}, which it replaces{f': {rival.obstacle}' * bool(rival.obstacle)}."
+        )
+        return
+    yield Text(f"Beside {rival.champion}, which it replaces, on the same test images:")
+    own = _rows_of(new)
     rows = [
-        (_label(name), _cell(new.get(name)), _cell(former.metrics.get(name)), _cell(former.differences.get(name)))
-        for name in dict.fromkeys([*former.metrics, *former.differences])
+        (label, _cell(own.get(label)), _cell(difference))
+        for label, difference in ((_label(name), one) for name, one in rival.differences.items())
     ]
-    yield Table(("metric", "this model", former.champion, "difference"), rows)
+    yield Table(("metric", "this model", f"difference to {rival.champion}"), rows)
 
 
-def approval(facts: CardFacts) -> Iterator[Block]:
+def judgement(facts: CardFacts) -> Iterator[Block]:
     """Yields what the policy asked for, and what the model has of it."""
-    verdict = facts.verdict
-    if verdict is None:
+    approval = facts.approval
+    if approval is None:
         return
-    failed = any(not check.passed for check in verdict.checks)
-    tone = "bad" if failed or verdict.forced else "good" if verdict.checks else "warning"
-    yield Text(verdict_sentence(verdict), tone)
-    rows = [(check.requirement, check.value, check.bound, "yes" if check.passed else "no") for check in verdict.checks]
+    failed = any(not check.passed for check in approval.checks)
+    tone = "bad" if failed or approval.forced else "good" if approval.checks else "warning"
+    yield Text(approval_sentence(approval), tone)
+    rows = [(check.requirement, check.value, check.bound, "yes" if check.passed else "no") for check in approval.checks]
     if rows:
-        tones = ["" if check.passed else "bad" for check in verdict.checks]
+        tones = ["" if check.passed else "bad" for check in approval.checks]
         yield Table(("requirement", "value", "bound", "passed"), rows, tones)
 
 

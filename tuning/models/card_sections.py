@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pneumo_core.classifier import RECOMMENDATIONS
 from tuning.models.card_facts import CardFacts, DataFacts, SearchFacts
 from tuning.models.card_rendering import Block, Items, Picture, Section, Table, Text
-from tuning.models.card_results import approval, results, small_groups
+from tuning.models.card_results import judgement, results, small_groups
 
 RESEARCH_ONLY = (
     "For research. Not a medical device; not to be used to diagnose, to treat, or to decide who is looked at."
@@ -41,7 +41,7 @@ def sections(facts: CardFacts) -> list[Section]:
         Section("What it is", [*_identity(facts)]),
         Section("Intended use", [*_use(facts)]),
         Section("Results", [*results(facts)]),
-        Section("Approval", [*approval(facts)]),
+        Section("Approval", [*judgement(facts)]),
         Section("Operating point", [*_operation(facts)]),
         Section("What its scores depend on", [*_panel(facts)]),
         Section("Limits and warnings", [*_limits(facts)]),

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumo_core.provenance import git_commit, package_versions
-from tuning.models.gate import Check
 from tuning.record import StudyRecord, TrialRecord
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a policy said of a model.
-
-    Attributes:
-        policy: its name; empty if none was asked.
-        checks: of its requirements.
-        forced: why the model was registered although it does not fulfil them; empty if it was not.
-    """
-
-    policy: str = ""
-    checks: tuple[Check, ...] = ()
-    forced: str = ""
 
 
 def lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
@@ -56,17 +39,16 @@ def lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
     return {name: text for name, text in tags.items() if text}
 
 
-def write_lineage(folder: Path, record: StudyRecord, tags: Mapping[str, str], verdict: Verdict | None) -> None:
-    """Writes what a model's folder says of its origin: the space, packages, who trained, what the policy said.
+def write_lineage(folder: Path, record: StudyRecord, tags: Mapping[str, str]) -> None:
+    """Writes what a model's folder says of its origin: the space, the tags, the split, the packages.
 
     Args:
         folder: of the model.
         record: of the study.
         tags: of the version.
-        verdict: of the policy; None if there was none.
 
     Side effects:
-        Writes `space.json`, `lineage.json` and, if there is a verdict, `verdict.json`.
+        Writes `space.json` and `lineage.json`.
     """
     identity = record.identity
     provenance = {
@@ -78,8 +60,6 @@ def write_lineage(folder: Path, record: StudyRecord, tags: Mapping[str, str], ve
     }
     _write(folder / "space.json", identity.definition)
     _write(folder / "lineage.json", provenance)
-    if verdict is not None:
-        _write(folder / "verdict.json", dataclasses.asdict(verdict))
 
 
 def _dirty(commit: str) -> str:

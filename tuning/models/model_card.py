@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuning.models.card_facts import CardFacts, Comparison, facts_of
+from tuning.models.card_facts import Approval, CardFacts, Rival, facts_of
 from tuning.models.card_rendering import as_markdown, as_page, markdown_text
-from tuning.models.card_results import verdict_sentence, with_interval
+from tuning.models.card_results import approval_sentence, with_interval
 from tuning.models.card_sections import RESEARCH_ONLY, sections
-from tuning.models.lineage import Verdict, write_lineage
+from tuning.models.lineage import write_lineage
 
 if TYPE_CHECKING:
     from tuning.models.assembly import Assembly
@@ -46,8 +46,8 @@ def document_model(
     trial: TrialRecord,
     name: str,
     tags: Mapping[str, str],
-    verdict: Verdict | None = None,
-    comparison: Comparison | None = None,
+    approval: Approval | None = None,
+    rival: Rival | None = None,
 ) -> str:
     """Writes into a model's folder what it is and where it comes from; returns the description of its version.
 
@@ -57,14 +57,14 @@ def document_model(
         trial: whose model it is.
         name: in the registry.
         tags: of the version.
-        verdict: of the policy.
-        comparison: with the former champion.
+        approval: by a policy.
+        rival: the former champion.
 
     Side effects:
         Writes the card, and the files of `tuning.models.lineage.write_lineage`.
     """
-    facts = facts_of(assembly, record, trial, name, tags, verdict, comparison)
-    write_lineage(assembly.folder, record, tags, verdict)
+    facts = facts_of(assembly, record, trial, name, tags, approval, rival)
+    write_lineage(assembly.folder, record, tags)
     write_model_card(assembly.folder, facts)
     return summary(facts)
 
@@ -81,8 +81,8 @@ def summary(facts: CardFacts) -> str:
 
 def _summary_lines(facts: CardFacts) -> Iterator[str]:
     yield _tested(facts)
-    if facts.verdict is not None:
-        yield _line(verdict_sentence(facts.verdict))
+    if facts.approval is not None:
+        yield _line(approval_sentence(facts.approval))
     if facts.search is not None:
         origin = f": {facts.origin}" if facts.origin else ""
         yield _line(f"From trial {facts.search.trial} of study {facts.search.study}{origin}.")

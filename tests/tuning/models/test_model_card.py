@@ -17,10 +17,9 @@ from pneumo_core.evaluation_report import EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
 from pneumo_core.operating_point import OperatingPoint
-from tuning.models.card_facts import CardFacts, Comparison, DataFacts, ScoreFacts, SearchFacts, Source, source_of
+from tuning.models.card_facts import Approval, CardFacts, DataFacts, Rival, ScoreFacts, SearchFacts, Source, source_of
 from tuning.models.card_rendering import Items, Section, Table, Text, as_markdown, as_page
 from tuning.models.gate import Check
-from tuning.models.lineage import Verdict
 from tuning.models.model_card import MAX_DESCRIPTION, summary, write_model_card
 
 HOSTILE = '<script>alert("1")</script>|`*x*`[y](javascript:z)\n# H \u202eevil'
@@ -69,8 +68,8 @@ def _full(
         search=SearchFacts("st", "t0007", "sp", "tpe", "val_roc_auc, max", {"completed": 12}, {"dropout": "0 to 1"},
                            [f"confirmed: {name}"], {"roc_auc": Interval(0.911, 0.9, 0.92)}),
         test=ScoreFacts(_report(), 6, 5, False, {"high": (3, 40), "moderate": (10, 20), "low": (57, 10)}),
-        comparison=Comparison("m/3", {"roc_auc": Interval(0.45, 0.4, 0.5)}, {"roc_auc": Interval(0.05, -0.01, 0.11)}),
-        verdict=Verdict("strict", (Check("sensitivity", "0.6", "at least 0.9", False), Check("auc", "1", "0.5", True)),
+        rival=Rival("m/3", {"roc_auc": Interval(0.05, -0.01, 0.11), "sensitivity_virus": Interval(0.25, 0.2, 0.3)}),
+        approval=Approval("strict", (Check("sensitivity", "0.6", "at least 0.9", False), Check("auc", "1", "0.5", True)),
                         f"because {name}"),
         warnings=(f"beware of {name}",),
         lineage={"pneumo.study": "st", "pneumo.weights_digest": "w" * 64},
@@ -107,7 +106,7 @@ def test_everything_that_is_known_is_on_both_cards(tmp_path: Path) -> None:
     """Metrics of all sets, kinds, counts, bands, requirements, warnings, data, search, lineage."""
     markdown, page = _written(tmp_path, _full(tmp_path))
     shown = [
-        "0.500 (0.400 to 0.600)", "0.777 (0.666 to 0.888)", "0.911 (0.900 to 0.920)", "0.450 (0.400 to 0.500)",
+        "0.500 (0.400 to 0.600)", "0.777 (0.666 to 0.888)", "0.911 (0.900 to 0.920)", "0.250 (0.200 to 0.300)",
         "0.050 (-0.010 to 0.110)", "opened 6 times and are spent", "0.4, the highest with a sensitivity of 0.9",
         "1.25, applied inside the model", "0.24 to 0.64", "LOW CONFIDENCE - Likely normal", "1,234,567", "1,200",
         "1 of 2 requirements fulfilled; not: sensitivity", "because PNEUMONIA", "beware of PNEUMONIA", "64,000,000 px",
@@ -118,6 +117,7 @@ def test_everything_that_is_known_is_on_both_cards(tmp_path: Path) -> None:
     assert [words for words in shown if words not in markdown] == []
     assert [words for words in shown if words not in text] == []
     assert "| true NORMAL | 70 | 50 | 61 | 9 |" in markdown
+    assert "| sensitivity, virus | 0.777 (0.666 to 0.888) | 0.250 (0.200 to 0.300) |" in markdown
     assert "| high | from 0.64 | HIGH CONFIDENCE - Pneumonia likely | 3 | 40 |" in markdown
 
 

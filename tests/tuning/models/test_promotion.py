@@ -25,8 +25,6 @@ from pneumo_core.preprocessing import Preprocessing
 from tuning.api import run_study
 from tuning.cli import app
 from tuning.models import promotion as promotion_module
-from tuning.models.gate import Check
-from tuning.models.lineage import Verdict, write_lineage
 from tuning.models.promotion import PromotionResult, promote
 from tuning.models.registry import Registry, check_alias
 from tuning.record import StudyRecord
@@ -178,20 +176,8 @@ def test_the_model_brings_its_card_and_its_origin_along(
     assert origin["tags"] == version.tags
     assert origin["split"]["digest"] == record.started.split_digest
     assert origin["packages_of_study"] == record.started.versions
-    assert not (folder / "verdict.json").exists()
     settings = json.loads((folder / "classifier.json").read_text())
     assert settings["temperature"] == promoted["challenger"].operating_point["temperature"]
-
-
-def test_a_verdict_goes_into_the_folder(study: tuple[Store, StudyRecord], tmp_path: Path) -> None:
-    """Policy, each requirement, and why it was forced, if it was."""
-    verdict = Verdict("strict", (Check("sensitivity", "0.8", "at least 0.9", False),), "for a drill")
-    write_lineage(tmp_path, study[1], {}, verdict)
-    written = json.loads((tmp_path / "verdict.json").read_text())
-    assert (written["policy"], written["forced"]) == ("strict", "for a drill")
-    assert written["checks"] == [
-        {"requirement": "sensitivity", "value": "0.8", "bound": "at least 0.9", "passed": False}
-    ]
 
 
 def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
