@@ -45,13 +45,13 @@ class Assembly:
 
     Attributes:
         folder: of the model.
-        dataset: the study's images.
         whole: what it is built from; after `build`.
         settings: of its classifier; after `build`.
         validation_report: of the scores that chose the operating point; after `build`.
-        test_report: of the scores on the test folder, if that was opened.
         metrics: of validation and test scores, with the ends of their intervals.
         test: scores on the test folder, if that was opened.
+        test_report: of these scores; None without them.
+        dataset: the study's images.
         warnings: sentences that the user should not miss.
 
     Raises:

@@ -133,9 +133,8 @@ def _comparison(facts: CardFacts) -> Iterator[Block]:
     if rival is None:
         return
     if rival.obstacle or not new:
-        yield Text(
-            f"Not compared with {rival.champion}, which it replaces{f': {rival.obstacle}' * bool(rival.obstacle)}."
-        )
+        reason = f": {rival.obstacle}" if rival.obstacle else ""
+        yield Text(f"Not compared with {rival.champion}, which it replaces{reason}.", "warning")
         return
     yield Text(f"Beside {rival.champion}, which it replaces, on the same test images:")
     own = _rows_of(new)

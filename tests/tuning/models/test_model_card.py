@@ -17,7 +17,8 @@ from pneumo_core.evaluation_report import EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
 from pneumo_core.operating_point import OperatingPoint
-from tuning.models.card_facts import Approval, CardFacts, DataFacts, Rival, ScoreFacts, SearchFacts, Source, source_of
+from tuning.models.card_facts import Approval, CardFacts, DataFacts, Rival, ScoreFacts, SearchFacts, Source
+from tuning.models.card_gathering import source_of
 from tuning.models.card_rendering import Items, Section, Table, Text, as_markdown, as_page
 from tuning.models.gate import Check
 from tuning.models.model_card import MAX_DESCRIPTION, summary, write_model_card
@@ -69,8 +70,8 @@ def _full(
                            [f"confirmed: {name}"], {"roc_auc": Interval(0.911, 0.9, 0.92)}),
         test=ScoreFacts(_report(), 6, 5, False, {"high": (3, 40), "moderate": (10, 20), "low": (57, 10)}),
         rival=Rival("m/3", {"roc_auc": Interval(0.05, -0.01, 0.11), "sensitivity_virus": Interval(0.25, 0.2, 0.3)}),
-        approval=Approval("strict", (Check("sensitivity", "0.6", "at least 0.9", False), Check("auc", "1", "0.5", True)),
-                        f"because {name}"),
+        approval=Approval("strict", [Check("sensitivity", "0.6", "at least 0.9", False), Check("auc", "1", "0", True)],
+                          f"because {name}"),
         warnings=(f"beware of {name}",),
         lineage={"pneumo.study": "st", "pneumo.weights_digest": "w" * 64},
         versions={"keras": "3.1"},
@@ -184,6 +185,21 @@ def test_the_page_asks_for_nothing_else(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?://", html)
     assert "prefers-color-scheme: dark" in html
     assert "width=device-width" in html
+
+
+def test_a_champion_that_was_not_compared_is_said_to_be_so(tmp_path: Path) -> None:
+    """With the reason, and without a table of differences."""
+    markdown, _ = _written(tmp_path, _least(validation=_report(), rival=Rival("m/3", obstacle="its files are gone")))
+    assert "Not compared with m/3, which it replaces: its files are gone." in markdown
+    assert "difference to" not in markdown
+
+
+def test_a_model_that_fulfils_its_policy_is_said_to(tmp_path: Path) -> None:
+    """Without a word of force; one that no requirement was held against is not called fulfilling."""
+    passed = _least(approval=Approval("strict", [Check("auc", "1", "0.5", True)]))
+    assert "Policy strict: 1 of 1 requirements fulfilled." in _written(tmp_path, passed)[0]
+    assert "force" not in summary(passed)
+    assert "Policy loose: no requirement was checked." in summary(_least(approval=Approval("loose", [])))
 
 
 def test_few_patients_are_named(tmp_path: Path) -> None:
