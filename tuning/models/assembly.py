@@ -144,7 +144,6 @@ class Assembly:
             "pneumo.threshold": repr(point.threshold),
             "pneumo.temperature": repr(point.temperature),
             "pneumo.model_digest": self._model_digest,
-            "pneumo.config_digest": self.whole.config.digest(),
         }
         return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
 

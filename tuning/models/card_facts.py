@@ -128,8 +128,8 @@ class CardFacts:
         settings: of the classifier.
         origin: where its weights come from, in words.
         is_refit: whether it was trained on the validation images too, and their scores are of other models.
-        config: of the training.
-        trained_values: how many numbers that training changed.
+        configs: trial → configuration of its training; several for a model that is put together from several.
+        trained_values: how many numbers were trained.
         operating_point: threshold and temperature, and how they were chosen.
         validation: report of the scores that chose them.
         data: the images.
@@ -149,7 +149,7 @@ class CardFacts:
     settings: ClassifierSettings
     origin: str = ""
     is_refit: bool = False
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     trained_values: int | None = None
     operating_point: OperatingPoint | None = None
     validation: EvaluationReport | None = None

@@ -52,7 +52,7 @@ def facts_of(
         settings=assembly.settings,
         origin=whole.origin,
         is_refit=whole.own is not None,
-        config=whole.config.to_mapping() | {"weights": Path(whole.config.weights).name},
+        configs={trial.trial: whole.config.to_mapping() | {"weights": Path(whole.config.weights).name}},
         trained_values=sum(array.size for array in whole.arrays.values()),
         operating_point=whole.operating_point,
         validation=assembly.validation_report,

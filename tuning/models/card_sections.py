@@ -156,7 +156,7 @@ def _data(data: DataFacts, class_names: tuple[str, str]) -> Iterator[Block]:
             for count in data.counts
         ],
     )  # fmt: skip
-    yield Text("Images of train and val were pooled and divided anew by patient; those of test chose nothing.")
+    yield Text("Images of train and val were pooled and divided anew by patient; those of test trained nothing.")
     rows = [
         ("scored by", data.protocol),
         ("read from", f"a folder named {data.folder}"),
@@ -185,10 +185,13 @@ def _configuration(facts: CardFacts) -> Iterator[Block]:
     trained = [] if facts.trained_values is None else [("numbers trained", f"{facts.trained_values:,}")]
     weights = facts.lineage.get("pneumo.weights_digest")
     digest = [("digest of backbone weights", weights)] if weights else []
-    rows = [*trained, *digest, *((name, str(value)) for name, value in facts.config.items())]
-    if rows:
-        yield Table(_PAIR, rows)
-    if facts.config.get("weights") == "random":
+    if trained or digest:
+        yield Table(_PAIR, [*trained, *digest])
+    if facts.configs:
+        names = dict.fromkeys(name for config in facts.configs.values() for name in config)
+        rows = [(name, *(str(config.get(name, "")) for config in facts.configs.values())) for name in names]
+        yield Table(_PAIR if len(facts.configs) == 1 else ("", *facts.configs), rows)
+    if any(config.get("weights") == "random" for config in facts.configs.values()):
         yield Text("The backbone was never trained on anything: its weights are drawn at random.", "warning")
 
 

@@ -61,7 +61,7 @@ def _full(
         settings=ClassifierSettings(64, class_names, 0.4, temperature=1.25),
         origin=f"refit of {name}",
         is_refit=True,
-        config={"weights": "random", "head_units": 16},
+        configs={"t0007": {"weights": "random", "head_units": 16}},
         trained_values=1234567,
         operating_point=OperatingPoint(0.4, 1.25, "sensitivity", 0.9),
         validation=_report(folds=5),
@@ -200,6 +200,14 @@ def test_a_model_that_fulfils_its_policy_is_said_to(tmp_path: Path) -> None:
     assert "Policy strict: 1 of 1 requirements fulfilled." in _written(tmp_path, passed)[0]
     assert "force" not in summary(passed)
     assert "Policy loose: no requirement was checked." in summary(_least(approval=Approval("loose", [])))
+
+
+def test_configurations_of_several_trials_stand_side_by_side(tmp_path: Path) -> None:
+    """For a model that is put together from several: a column for each."""
+    configs = {"t0001": {"head_units": 16, "dropout": 0.1}, "t0002": {"head_units": 32, "dropout": 0.2}}
+    markdown, _ = _written(tmp_path, _least(configs=configs))
+    assert "|  | t0001 | t0002 |" in markdown
+    assert "| head_units | 16 | 32 |" in markdown
 
 
 def test_few_patients_are_named(tmp_path: Path) -> None:
