@@ -58,9 +58,9 @@ def results(facts: CardFacts) -> Iterator[Block]:
     yield Table(["metric", *columns], cells)
     yield Text(
         "In brackets 95 % intervals over patients; they take model and threshold as given. Validation scores chose "
-        "threshold and temperature, which flatters them; the test folder chose neither these nor the configuration. PPV "
-        "and NPV hold for the share of positive images here. The expected calibration error of a sample is larger than "
-        "the true one."
+        "threshold and temperature, which flatters them; the test folder chose neither these nor the configuration. "
+        "PPV and NPV hold for the share of positive images here. The expected calibration error of a sample is larger "
+        "than the true one."
     )
     if facts.is_refit:
         yield Text(
