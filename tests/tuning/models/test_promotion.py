@@ -366,6 +366,7 @@ def test_a_fresh_environment_with_the_listed_requirements_predicts_the_same(
 ) -> None:
     """The python_function face needs its listed requirements and nothing of this repository."""
     _, record = study
+    mlflow.set_tracking_uri(record.started.tracking_uri)
     folder = Path(mlflow.artifacts.download_artifacts("models:/faces@champion", dst_path=str(tmp_path / "model")))
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
