@@ -10,6 +10,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ImageError
-from .images import PLAIN, decode_gray
+from .images import MAX_PIXELS, MAX_SIDE_PX, MIN_SIDE_PX, PLAIN, decode_gray
 from .preprocessing import Preprocessing, preprocess
 
 SETTINGS_FILE = "classifier.json"
@@ -39,6 +40,73 @@ RECOMMENDATIONS = {
 """The notebook's three recommendations, by band; class names are put in."""
 
 
+FORMAT_VERSION = 2
+"""Of `SETTINGS_FILE`; 1 had neither temperature, bands nor limits."""
+
+_ABOUT = {
+    "class_names": "of the negative class, then of the positive one",
+    "image_size": "side, in px, of the square of 8-bit gray pixels that the Keras model takes",
+    "preprocessing": "what makes an image that square, before the Keras model sees it",
+    "temperature": "the Keras model divides its logit by it: its output is calibrated already, apply nothing more",
+    "threshold": "images with at least this probability of the positive class are called positive; null is 0.5",
+    "bands": "low is below moderate_from, high is from high_from on; they word the recommendation, no call follows",
+    "input_limits": "what is refused as an image",
+}
+"""What the settings mean, for whoever reads the file and not this program."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bands:
+    """Where probabilities of the positive class begin to be worded otherwise.
+
+    Attributes:
+        moderate_from: lowest probability in the moderate band; `low` lies below.
+        high_from: lowest probability in the high band.
+    """
+
+    moderate_from: float
+    high_from: float
+
+    @classmethod
+    def around(cls, threshold: float) -> Bands:
+        """Returns the bands that belong to a threshold.
+
+        The edges are the notebook's 0.3 and 0.7 for a threshold of 0.5, and move with it: three fifths of the way from
+        0, and from 1, to the threshold. The threshold always lies between them, so that nothing called positive is
+        `low` and nothing called negative is `high`.
+        """
+        return cls(0.6 * threshold, 1 - 0.6 * (1 - threshold))
+
+    def of(self, probability: float) -> str:
+        """Returns `high`, `moderate` or `low`."""
+        if probability >= self.high_from:
+            return "high"
+        return "moderate" if probability >= self.moderate_from else "low"
+
+
+AROUND_THRESHOLD = Bands(math.nan, math.nan)
+"""Stands for the bands that belong to the threshold, whatever that is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputLimits:
+    """What a classifier takes for an image. The defaults are what this program decodes.
+
+    Attributes:
+        formats: by content, whatever the file's ending.
+        largest_bytes: of an encoded image.
+        largest_pixels: width × height.
+        largest_side_px: of either side.
+        smallest_side_px: of either side.
+    """
+
+    formats: tuple[str, ...] = ("JPEG", "PNG", "DICOM")
+    largest_bytes: int = MAX_ENCODED_BYTES
+    largest_pixels: int = MAX_PIXELS
+    largest_side_px: int = MAX_SIDE_PX
+    smallest_side_px: int = MIN_SIDE_PX
+
+
 @dataclasses.dataclass(frozen=True)
 class ClassifierSettings:
     """What a classifier knows besides its weights.
@@ -48,12 +116,27 @@ class ClassifierSettings:
         class_names: of the negative and the positive class.
         threshold: images with at least this probability are called positive; None for none of its own.
         preprocessing: what is done to an image before the model sees it.
+        temperature: that the model's logit is divided by, inside the model; for information. None if it is not known.
+        bands: of probabilities, for words; those that belong to the threshold if none are given.
+        limits: of images.
     """
 
     image_size: int
     class_names: tuple[str, str]
     threshold: float | None
     preprocessing: Preprocessing = PLAIN
+    temperature: float | None = None
+    bands: Bands = AROUND_THRESHOLD
+    limits: InputLimits = InputLimits()
+
+    def __post_init__(self) -> None:
+        if self.bands is AROUND_THRESHOLD:
+            object.__setattr__(self, "bands", Bands.around(self.called_from))
+
+    @property
+    def called_from(self) -> float:
+        """The threshold, or the default one."""
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
     def save(self, folder: Path) -> None:
         """Writes the settings into a model's folder.
@@ -61,14 +144,33 @@ class ClassifierSettings:
         Side effects:
             Writes `SETTINGS_FILE`.
         """
-        (folder / SETTINGS_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        content = {
+            "format": FORMAT_VERSION,
+            "about": _ABOUT,
+            "class_names": self.class_names,
+            "image_size": self.image_size,
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "bands": dataclasses.asdict(self.bands),
+            "input_limits": dataclasses.asdict(self.limits),
+        }
+        (folder / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> ClassifierSettings:
-        """Reads the settings from a model's folder."""
+        """Reads the settings from a model's folder, also as earlier versions of this program wrote them."""
         content = json.loads((folder / SETTINGS_FILE).read_text())
-        preprocessing = Preprocessing(**content["preprocessing"])
-        return cls(content["image_size"], tuple(content["class_names"]), content["threshold"], preprocessing)
+        bands, limits = content.get("bands"), content.get("input_limits")
+        return cls(
+            image_size=content["image_size"],
+            class_names=tuple(content["class_names"]),
+            threshold=content["threshold"],
+            preprocessing=Preprocessing(**content["preprocessing"]),
+            temperature=content.get("temperature"),
+            bands=Bands(**bands) if bands else AROUND_THRESHOLD,
+            limits=InputLimits(**limits | {"formats": tuple(limits["formats"])}) if limits else InputLimits(),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,27 +228,14 @@ class Classifier:
     def describe(self, probability: float) -> Prediction:
         """Puts a probability into words."""
         negative, positive = self.settings.class_names
-        threshold = DEFAULT_THRESHOLD if self.settings.threshold is None else self.settings.threshold
-        band = confidence_band(probability, threshold)
+        band = self.settings.bands.of(probability)
         return Prediction(
             probability=probability,
             normal_probability=1.0 - probability,
-            label=positive if probability >= threshold else negative,
+            label=positive if probability >= self.settings.called_from else negative,
             band=band,
             recommendation=RECOMMENDATIONS[band].format(positive=positive.capitalize(), negative=negative.lower()),
         )
-
-
-def confidence_band(probability: float, threshold: float) -> str:
-    """Returns `high`, `moderate` or `low`.
-
-    The edges are the notebook's 0.3 and 0.7 for a threshold of 0.5, and move with it: three fifths of the way from 0,
-    and from 1, to the threshold. The threshold always lies between them, so that nothing called positive is `low` and
-    nothing called negative is `high`.
-    """
-    if probability >= 1 - 0.6 * (1 - threshold):
-        return "high"
-    return "moderate" if probability >= 0.6 * threshold else "low"
 
 
 class PythonFunction:

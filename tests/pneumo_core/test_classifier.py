@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pneumo_core.classifier import Classifier, ClassifierSettings, PythonFunction, confidence_band, encoded_bytes
+from pneumo_core.classifier import (
+    SETTINGS_FILE,
+    Bands,
+    Classifier,
+    ClassifierSettings,
+    InputLimits,
+    PythonFunction,
+    encoded_bytes,
+)
 from pneumo_core.errors import ImageError
 from pneumo_core.preprocessing import Preprocessing
 
@@ -51,7 +60,7 @@ def test_without_a_threshold_the_edges_are_the_notebooks() -> None:
     classifier = _classifier(None)
     edges = {0.29: "low", 0.3: "moderate", 0.69: "moderate", 0.71: "high"}
     assert {p: classifier.describe(p).band for p in edges} == edges
-    assert confidence_band(0.3, 0.5) == "moderate"
+    assert Bands.around(0.5).of(0.3) == "moderate"
     assert classifier.describe(0.9).recommendation == "HIGH CONFIDENCE - Pneumonia likely"
     assert classifier.describe(0.5).recommendation == "MODERATE CONFIDENCE - Manual review recommended"
     assert classifier.describe(0.1).recommendation == "LOW CONFIDENCE - Likely normal"
@@ -61,10 +70,46 @@ def test_settings_survive_their_file(tmp_path: Path) -> None:
     """A threshold of none stays none, and preprocessing stays what it was."""
     for settings in (
         ClassifierSettings(64, ("A", "B"), None),
-        ClassifierSettings(224, ("A", "B"), 0.31, Preprocessing("clahe", "none", "pad")),
+        ClassifierSettings(224, ("A", "B"), 0.31, Preprocessing("clahe", "none", "pad"), temperature=1.7),
+        ClassifierSettings(64, ("A", "B"), 0.5, bands=Bands(0.1, 0.9), limits=InputLimits(("PNG",), 1, 2, 3, 4)),
     ):
         settings.save(tmp_path)
         assert ClassifierSettings.load(tmp_path) == settings
+
+
+def test_the_file_speaks_for_itself(tmp_path: Path) -> None:
+    """Every setting stands there as a number or name, with a word on each; the limits are those that are obeyed."""
+    ClassifierSettings(64, ("A", "B"), 0.2, temperature=1.7).save(tmp_path)
+    content = json.loads((tmp_path / SETTINGS_FILE).read_text())
+    assert set(content["about"]) == set(content) - {"about", "format"}
+    assert (content["threshold"], content["temperature"]) == (0.2, 1.7)
+    assert content["bands"] == {"moderate_from": pytest.approx(0.12), "high_from": pytest.approx(0.52)}
+    limits = content["input_limits"]
+    with pytest.raises(ImageError, match=f"at most {limits['largest_bytes']} bytes"):
+        encoded_bytes(bytes(limits["largest_bytes"] + 1))
+    classifier = Classifier(ClassifierSettings.load(tmp_path), _brightness)
+    for side, refused in ((limits["smallest_side_px"] - 1, True), (limits["smallest_side_px"], False)):
+        file = io.BytesIO()
+        Image.new("L", (side, side)).save(file, "PNG")
+        with pytest.raises(ImageError) if refused else contextlib.nullcontext():
+            classifier.pixels(file.getvalue(), "x")
+
+
+def test_the_bands_of_the_file_are_obeyed(tmp_path: Path) -> None:
+    """They are read, not computed anew from the threshold."""
+    ClassifierSettings(64, ("A", "B"), 0.5, bands=Bands(0.1, 0.9)).save(tmp_path)
+    classifier = Classifier(ClassifierSettings.load(tmp_path), _brightness)
+    assert [classifier.describe(p).band for p in (0.05, 0.2, 0.8, 0.95)] == ["low", "moderate", "moderate", "high"]
+
+
+def test_settings_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Without temperature, bands and limits: not known, around the threshold, today's."""
+    content = {"image_size": 64, "class_names": ["A", "B"], "threshold": 0.2}
+    plain = {"contrast": "none", "denoise": "none", "resize": "pad"}
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(content | {"preprocessing": plain}))
+    settings = ClassifierSettings.load(tmp_path)
+    assert settings == ClassifierSettings(64, ("A", "B"), 0.2, Preprocessing(resize="pad"))
+    assert (settings.temperature, settings.bands) == (None, Bands.around(0.2))
 
 
 def test_bytes_and_base64_give_the_same(tmp_path: Path) -> None:

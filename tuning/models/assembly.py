@@ -25,6 +25,7 @@ from tuning.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pneumo_core.classifier import ClassifierSettings
     from pneumo_core.dataset import Dataset
     from pneumo_core.evaluation_report import EvaluationReport
     from tuning.models.whole_model import WholeModel
@@ -49,6 +50,8 @@ class Assembly:
     Attributes:
         folder: of the model.
         whole: what it is built from; after `build`.
+        settings: of its classifier; after `build`.
+        validation_report: of the scores that chose the operating point; after `build`.
         metrics: of validation and test scores, with the ends of their intervals.
         test: scores on the test folder, if that was opened.
         test_report: of these scores; None without them.
@@ -60,6 +63,8 @@ class Assembly:
     """
 
     whole: WholeModel
+    settings: ClassifierSettings
+    validation_report: EvaluationReport
 
     def __init__(
         self,
@@ -98,7 +103,8 @@ class Assembly:
         self._model_digest = model_digest(whole.config, whole.weights.digest, whole.arrays, temperature)
         self._keras_model = self._written(whole)
         report = evaluate(whole.scores, operating_point=whole.operating_point)
-        self._report("validation", dataclasses.replace(report, fitted_here=True))
+        self.validation_report = dataclasses.replace(report, fitted_here=True)
+        self._report("validation", self.validation_report)
         self._check(whole)
         if whole.own is not None and (changes := program_changes(self._record.identity)):
             self.warnings.append(f"the refit is made by another program than what was scored: {'; '.join(changes)}")
@@ -160,10 +166,11 @@ class Assembly:
 
         from pneumo_core.classifier import KERAS_FILE, ClassifierSettings
 
-        config, (negative, positive) = whole.config, self._record.started.class_names
-        threshold = whole.operating_point.threshold
-        settings = ClassifierSettings(config.image_size, (negative, positive), threshold, config.preprocessing)
-        write_model_folder(self.folder, whole.build(), settings)
+        config, (negative, positive), point = whole.config, self._record.started.class_names, whole.operating_point
+        self.settings = ClassifierSettings(
+            config.image_size, (negative, positive), point.threshold, config.preprocessing, point.temperature
+        )
+        write_model_folder(self.folder, whole.build(), self.settings)
         return keras.saving.load_model(self.folder / KERAS_FILE, compile=False, safe_mode=True)
 
     def _scores(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pneumo_core.errors import DatasetError, PolicyError, PromotionError
 from tuning.models.assembly import Assembly
+from tuning.models.card_facts import Approval
 from tuning.models.champion import Champion
-from tuning.models.gate import Evidence, Verdict, judge, judge_beforehand, numbers_of
+from tuning.models.gate import Evidence, Rivalry, Verdict, judge, judge_beforehand, numbers_of
 from tuning.models.policy import Policy
 from tuning.models.registry import Change
 
@@ -77,6 +78,16 @@ class Decision:
         tags = {"pneumo.policy": self.verdict.policy, "pneumo.gate": "forced" if self.forced else "passed"}
         return tags | ({"pneumo.forced_reason": self.rules.reason} if self.forced else {})
 
+    @property
+    def rivalry(self) -> Rivalry | None:
+        """The comparison with the champion, if there was one to be compared with."""
+        return self.evidence.rivalry if self.evidence else None
+
+    @property
+    def approval(self) -> Approval:
+        """What a model card says of it."""
+        return Approval(self.verdict.policy, self.verdict.checks, self.rules.reason if self.forced else "")
+
     def change(self, otherwise: str) -> Change:
         """Returns why the alias comes to point to the model.
 
@@ -88,7 +99,7 @@ class Decision:
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns the decision for JSON."""
-        rivalry = self.evidence.rivalry if self.evidence else None
+        rivalry = self.rivalry
         return {
             "policy": self.rules.policy.model_dump(mode="json"),
             "passed": self.verdict.passed,

@@ -14,6 +14,8 @@ from tuning.models.assembly import Assembly
 from tuning.models.champion import Champion
 from tuning.models.decision import Decision, Rules, decide
 from tuning.models.gate import Check
+from tuning.models.lineage import lineage
+from tuning.models.model_card import document_model
 from tuning.models.policy import policy_for
 from tuning.models.registry import ModelReference, Registry, check_alias, check_model_name
 from tuning.ranking import defined, load_record
@@ -145,8 +147,9 @@ def promote(
         )
         reference = None
         if decision.registers:
+            tags = lineage(record, chosen) | assembly.tags | decision.tags
             decision.write(assembly.folder)
-            # Here the folder is complete and the verdict known: what tells of both is written now.
+            description = document_model(assembly, record, chosen, name, tags, decision.approval, decision.rivalry)
             tell(f"registering it as {name}")
             reference = registry.register(
                 assembly.folder,
@@ -154,8 +157,9 @@ def promote(
                 alias,
                 run_id=chosen.run_id or "",
                 metrics=assembly.metrics,
-                tags=_lineage(record, chosen) | assembly.tags | decision.tags,
+                tags=tags,
                 change=decision.change(f"{chosen.trial} of {study}"),
+                description=description,
             )
         return _result(assembly, chosen, name, alias, decision, reference)
 
@@ -182,19 +186,6 @@ def choose_trial(record: StudyRecord, trial: str | None) -> TrialRecord:
     if chosen.run_id is None:
         raise StudyError(f"trial {trial} of {study}: was never logged to MLflow, so its weights are not there.")
     return chosen
-
-
-def _lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
-    started = record.started
-    return {
-        "pneumo.study": started.study,
-        "pneumo.trial": trial.trial,
-        "pneumo.space_digest": started.space_digest,
-        "pneumo.data_digest": record.identity.data_digest,
-        "pneumo.split_digest": started.split_digest,
-        "pneumo.weights_digest": trial.weights_digest or "",
-        "pneumo.git_commit": started.commit,
-    }
 
 
 def _foreign_uri(store: Store, record: StudyRecord) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -141,6 +142,42 @@ def test_the_version_says_where_it_comes_from(
     signature = mlflow.models.get_model_info("models:/faces@challenger").signature
     assert [field.name for field in signature.inputs] == ["image"]
     assert not list(folder.rglob("*.pkl"))
+
+
+def test_the_model_brings_its_card_and_its_origin_along(
+    study: tuple[Store, StudyRecord], promoted: dict[str, PromotionResult]
+) -> None:
+    """The card's numbers are the registered ones, and so are the description's; space, split and packages are there."""
+    _, record = study
+    client = MlflowClient(record.started.tracking_uri)
+    version = client.get_model_version_by_alias("faces", "challenger")
+    folder = Path(mlflow.artifacts.download_artifacts("models:/faces@challenger"))
+    card, page = (folder / "model_card.md").read_text(), (folder / "model_card.html").read_text()
+    metrics = client.get_logged_model(version.source.removeprefix("models:/")).metrics
+    registered = {metric.key: metric.value for metric in metrics}
+    for row, name in (("ROC AUC", "roc_auc"), ("sensitivity", "sensitivity"), ("log loss (nats)", "loss")):
+        numbers = [
+            f"{registered[f'{of}_{name}']:.3f} ({registered[f'{of}_{name}_low']:.3f} to "
+            f"{registered[f'{of}_{name}_high']:.3f})"
+            for of in ("test", "val")
+        ]
+        assert f"| {row} | {' | '.join(numbers)} |" in card
+        assert all(number in page for number in numbers)
+        assert name == "loss" or f"{row} {numbers[0]}" in version.description
+    assert base64.b64encode((folder / "grad_cam.png").read_bytes()).decode() in page
+    assert str(record.started.data_root) not in card + page
+    assert all(text in card for text in version.tags.values())
+    assert (version.tags["pneumo.git_dirty"], version.tags["pneumo.run_id"]) == (
+        str(record.started.commit.endswith("-dirty")).lower(),
+        record.trials["t0002"].run_id,
+    )
+    assert json.loads((folder / "space.json").read_text()) == record.started.definition
+    origin = json.loads((folder / "lineage.json").read_text())
+    assert origin["tags"] == version.tags
+    assert origin["split"]["digest"] == record.started.split_digest
+    assert origin["packages_of_study"] == record.started.versions
+    settings = json.loads((folder / "classifier.json").read_text())
+    assert settings["temperature"] == promoted["challenger"].operating_point["temperature"]
 
 
 def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
@@ -330,6 +367,7 @@ def test_a_fresh_environment_with_the_listed_requirements_predicts_the_same(
 ) -> None:
     """The python_function face needs its listed requirements and nothing of this repository."""
     _, record = study
+    mlflow.set_tracking_uri(record.started.tracking_uri)
     folder = Path(mlflow.artifacts.download_artifacts("models:/faces@champion", dst_path=str(tmp_path / "model")))
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
