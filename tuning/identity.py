@@ -21,6 +21,7 @@ _CORE_ASIDE = {
     "curves",
     "download",
     "duplicates",
+    "ensemble",
     "errors",
     "explain",
     "explain_plots",

@@ -22,6 +22,12 @@ from tuning.output import metric_lines, print_json, teller
 def promote(
     study: StudyArgument,
     trial: Annotated[str | None, typer.Option(help="Id of the trial; the best one if left out.")] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(help="Register so many confirmed leaders as one model, 2 to 9, instead of a trial.")
+    ] = None,
+    vote: Annotated[
+        str | None, typer.Option(help="Of an ensemble: soft (mean probability; if left out) or hard (majority).")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Name in the registry; that of the study's space if left out.")] = (
         None
     ),
@@ -46,6 +52,8 @@ def promote(
         open_store(store),
         study,
         trial=trial,
+        ensemble=ensemble,
+        vote=vote,
         model=model,
         alias=alias,
         dry_run=dry_run,
