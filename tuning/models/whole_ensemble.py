@@ -110,22 +110,18 @@ def whole_ensemble(
 ) -> WholeEnsemble:
     """Fetches or trains the members, and fits the operating point of their vote.
 
-    An image's scores are put together as the members' models will be: one of each, none of which was trained on the
-    image. So the n-th seeds of all make the n-th table, and no mean over the seeds, which would be another, larger
-    ensemble than the one that leaves.
-
     Args:
         record: see `tuning.models.whole_model.whole_model`, here and in what follows.
         ensemble: of trials of the study.
         data: likewise.
         scratch: likewise.
-        threshold_rule: for soft votes and for the members of hard ones, whose majority is fixed.
+        threshold_rule: see `put_together`.
         target_sensitivity: likewise.
-        tell: likewise.
+        tell: takes sentences for the user.
 
     Raises:
         StudyError: if the members do not fit together.
-        PromotionError: if no image of a hard vote can be checked.
+        PromotionError: see `put_together`.
         WeightsError: see `whole_model`.
         TrackingError: likewise.
 
@@ -138,7 +134,31 @@ def whole_ensemble(
         folder = scratch / f"{trial.trial}-member"
         folder.mkdir()
         members.append(whole_model(record, trial, data, folder, threshold_rule, target_sensitivity, tell))
-    vote, points = ensemble.vote, [member.operating_point for member in members]
+    return put_together(ensemble.trials, members, ensemble.vote, threshold_rule, target_sensitivity)
+
+
+def put_together(
+    trials: Sequence[str], members: Sequence[WholeModel], vote: str, threshold_rule: str, target_sensitivity: float
+) -> WholeEnsemble:
+    """Puts members together, and fits the operating point of their vote.
+
+    An image's scores are put together as the members' models are: one of each, none of which was trained on the image.
+    So the n-th seeds of all make the n-th table. A mean over the seeds first would be another, larger ensemble than the
+    one that leaves.
+
+    Args:
+        trials: ids of the members.
+        members: the models that vote; all scored on the same images, over the same number of seeds.
+        vote: see `pneumo_core.ensemble`.
+        threshold_rule: see `pneumo_core.operating_point`; for the threshold of a soft vote. Hard votes are called from
+            one half on, their members as this rule chose.
+        target_sensitivity: likewise.
+
+    Raises:
+        PneumoError: if the members are scored on different images.
+        PromotionError: if no image of a hard vote can be checked.
+    """
+    points = [member.operating_point for member in members]
     of_seeds = list(zip(*(member.scores for member in members), strict=True))
     for tables in of_seeds:
         read_aligned(tables)
@@ -146,8 +166,7 @@ def whole_ensemble(
     point = _operating_point(scores, vote, threshold_rule, target_sensitivity)
     owns = [member.own for member in members if member.own is not None]
     own = _together(owns, points, vote) if owns else None
-    whole = WholeEnsemble(ensemble.trials, members, vote, scores, point, pd.DataFrame(), own)
-    return dataclasses.replace(whole, checked=_checked(whole))
+    return WholeEnsemble(trials, members, vote, scores, point, _checked(members, vote), own)
 
 
 def _operating_point(scores: Sequence[pd.DataFrame], vote: str, rule: str, target: float) -> OperatingPoint:
@@ -172,13 +191,14 @@ def _calibrated(tables: Sequence[pd.DataFrame], points: Sequence[OperatingPoint]
     return np.stack([column / point.temperature for column, point in zip(columns, points, strict=True)], axis=1)
 
 
-def _checked(whole: WholeEnsemble) -> pd.DataFrame:
-    tables, points = [member.checked for member in whole.members], [one.operating_point for one in whole.members]
-    together = _together(tables, points, whole.vote)
-    if whole.vote == "soft":
+def _checked(members: Sequence[WholeModel], vote: str) -> pd.DataFrame:
+    """What the ensemble is to be checked against; without images that rounding could turn over in a hard vote."""
+    tables, points = [member.checked for member in members], [member.operating_point for member in members]
+    together = _together(tables, points, vote)
+    if vote == "soft":
         return together
-    thresholds = np.array([point.threshold for point in points])
-    sure = (np.abs(expit(_calibrated(tables, points)) - thresholds) > whole.agreement).all(axis=1)
+    heights = np.abs(expit(_calibrated(tables, points)) - [point.threshold for point in points])
+    sure = (heights > [member.agreement for member in members]).all(axis=1)
     if not sure.any():
         raise PromotionError("the members score all images about as high as their thresholds: no call can be checked.")
     return together[sure]
