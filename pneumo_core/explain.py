@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pneumo_core.ensemble import member_chains
 from pneumo_core.errors import ModelError
 from pneumo_core.model import PROBABILITY_LAYER
 from pneumo_core.seeds import derive
@@ -32,9 +33,13 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, batch_size: int = _BATCH_SI
     The channels of the last convolution's output, each weighted by its mean gradient, are added up; what lowers the
     score is cut off, the rest is resized to the image.
 
+    Of an ensemble it is the mean over the members, each on its own scale: a hard vote has no gradient, and of a soft
+    one the surest member would be all that is seen.
+
     Args:
         model: as `pneumo_core.model.build_classifier` returns it, or the same loaded from a file: a chain of layers
-            and models that ends in a sigmoid named `PROBABILITY_LAYER`.
+            and models that ends in a sigmoid named `PROBABILITY_LAYER`; or as `pneumo_core.ensemble.build_ensemble`
+            does.
         pixels: (N, size, size, 1), 0 to 255.
         batch_size: images at a time, which bounds the memory.
 
@@ -45,9 +50,14 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, batch_size: int = _BATCH_SI
     Raises:
         ModelError: if the model has no such layer, or no convolution.
     """
+    chains = member_chains(model) or [_stages(model)]
+    return _to_the_highest(np.mean([_heat_of_chain(chain, pixels, batch_size) for chain in chains], axis=0))
+
+
+def _heat_of_chain(stages: Sequence[Any], pixels: np.ndarray, batch_size: int) -> np.ndarray:
     import tensorflow as tf
 
-    below, above = _around_last_convolution(_stages(model))
+    below, above = _around_last_convolution(stages)
 
     def heat(batch: Any) -> Any:
         features = _apply(below, batch)
@@ -63,8 +73,12 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, batch_size: int = _BATCH_SI
     for start in range(0, len(pixels), batch_size):
         batch = tf.constant(pixels[start : start + batch_size], tf.float32)
         heatmaps[start : start + batch_size] = run(batch).numpy()
+    return _to_the_highest(heatmaps)
+
+
+def _to_the_highest(heatmaps: np.ndarray) -> np.ndarray:
     highest = heatmaps.max(axis=(1, 2), keepdims=True, initial=0)
-    return heatmaps / np.where(highest > 0, highest, 1)
+    return np.asarray(heatmaps / np.where(highest > 0, highest, 1))
 
 
 def _stages(model: keras.Model) -> list[Any]:

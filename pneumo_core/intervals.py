@@ -142,7 +142,7 @@ class Bootstrap:
         draws = draws[~np.isnan(draws)]
         if np.isnan(value) or len(draws) < 2:
             return Interval(value, np.nan, np.nan)
-        evidence = int(self.evidence[column])
+        evidence = max(int(self.evidence[column]), 1)  # counted in the first table, which may have nobody
         quantile = self.patients.quantile(evidence)
         if name.endswith("ece"):
             return reflected(value, draws)

@@ -156,6 +156,28 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"trained weights {path}: cannot be read ({error}).") from error
 
 
+def trained_trainee(
+    config: TrialConfig, weights: BackboneWeights, activation_shape: tuple[int, ...], arrays: Mapping[str, np.ndarray]
+) -> keras.Model:
+    """Returns a trainee as a training left it.
+
+    Args:
+        config: of the trial.
+        weights: of the backbone, those the trial started from.
+        activation_shape: of one image's prefix activations.
+        arrays: what the trial trained, as from `trained_weights`.
+
+    Raises:
+        WeightsError: if the arrays are not those of such a trainee.
+    """
+    trainee = build_trainee(config, weights, activation_shape)
+    expected = {path: array.shape for path, array in trained_weights(trainee).items()}
+    if {path: array.shape for path, array in arrays.items()} != expected:
+        raise WeightsError("trained weights: do not fit their configuration; was the file or config.json exchanged?")
+    restore_weights(trainee, arrays)
+    return trainee
+
+
 def build_classifier(
     config: TrialConfig, weights: BackboneWeights, arrays: Mapping[str, np.ndarray], temperature: float = 1.0
 ) -> keras.Model:
@@ -175,11 +197,7 @@ def build_classifier(
         WeightsError: if the arrays are not those of such a trainee.
     """
     prefix = build_prefix(config, weights)
-    trainee = build_trainee(config, weights, prefix.output.shape[1:])
-    expected = {path: array.shape for path, array in trained_weights(trainee).items()}
-    if {path: array.shape for path, array in arrays.items()} != expected:
-        raise WeightsError("trained weights: do not fit their configuration; was the file or config.json exchanged?")
-    restore_weights(trainee, arrays)
+    trainee = trained_trainee(config, weights, prefix.output.shape[1:], arrays)
     pixels = keras.Input((config.image_size, config.image_size, 1), name="pixels")
     logit = keras.layers.Rescaling(1 / temperature, name="temperature")(trainee(prefix(pixels)))
     probability = keras.layers.Activation("sigmoid", name=PROBABILITY_LAYER)(logit)

@@ -22,6 +22,7 @@ _CORE_ASIDE = {
     "curves",
     "download",
     "duplicates",
+    "ensemble",
     "errors",
     "explain",
     "explain_plots",

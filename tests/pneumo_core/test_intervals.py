@@ -164,6 +164,16 @@ def test_metrics_that_are_undefined_have_no_interval() -> None:
     assert interval.to_mapping() == {"value": None, "low": None, "high": None}
 
 
+def test_a_proportion_that_only_the_second_seed_has_is_hardly_known() -> None:
+    """The first calls everybody, so has no NPV; the second spares one patient, wrongly: 0, and most of the way to 1."""
+    first = _table(20).assign(logit=9.0, probability=expit(9.0))
+    second = first.copy()
+    second.loc[first.index[first["label"] == 1][0], ["logit", "probability"]] = (-9.0, expit(-9.0))
+    interval = bootstrap_metrics([read_scores(first), read_scores(second)], POINT, 50, 0).intervals()["npv"]
+    assert interval.value == interval.low == 0
+    assert interval.high > 0.5
+
+
 def test_a_patient_alone_in_fold_and_class_is_always_drawn() -> None:
     """Tables of a handful of images, as the demo's, have intervals all the same."""
     table = _table(10, folds=2)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 def promote(
     study: StudyArgument,
     trial: Annotated[str | None, typer.Option(help="Id of the trial; the best one if left out.")] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(help="Register so many confirmed leaders as one model, 2 to 9, instead of a trial.")
+    ] = None,
+    vote: Annotated[
+        str | None, typer.Option(help="Of an ensemble: soft (mean probability; if left out) or hard (majority).")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Name in the registry; that of the study's space if left out.")] = (
         None
     ),
@@ -64,6 +70,8 @@ def promote(
         open_store(store),
         study,
         trial=trial,
+        ensemble=ensemble,
+        vote=vote,
         model=model,
         alias=alias,
         policy=policy,

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_core.errors import DatasetError, PromotionError
+from pneumo_core.errors import DatasetError, ModelError, PromotionError
 from pneumo_core.images import read_bytes
 from tuning.identity import program_changes
 from tuning.models.champion import Champion, write_training_images
+from tuning.models.ensemble import Ensemble
 from tuning.models.footprint import latency_ms, size_mb
 from tuning.models.gate import Evidence, Rivalry
-from tuning.models.kept_scores import KeptScores, model_digest
+from tuning.models.kept_scores import KeptScores
 from tuning.models.ledger import Candidate, Ledger, ScoredTest
 from tuning.models.misgivings import contradictions, drift, reservations
 from tuning.models.registry import write_model_folder
@@ -28,12 +29,9 @@ if TYPE_CHECKING:
     from pneumo_core.classifier import ClassifierSettings
     from pneumo_core.dataset import Dataset
     from pneumo_core.evaluation_report import EvaluationReport
+    from tuning.models.whole_ensemble import WholeEnsemble
     from tuning.models.whole_model import WholeModel
     from tuning.trial_data import TrialData
-
-AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
-"""The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
-they add in different orders, and float16 rounds."""
 
 
 class Assembly:
@@ -42,7 +40,7 @@ class Assembly:
     Args:
         store: that holds the study.
         record: of the study.
-        trial: whose model it is.
+        trial: whose model it is; or several.
         name: in the registry.
         scratch: folder for what is written.
         tell: takes sentences for the user.
@@ -62,7 +60,7 @@ class Assembly:
         DatasetError: if the study's images changed or are gone.
     """
 
-    whole: WholeModel
+    whole: WholeModel | WholeEnsemble
     settings: ClassifierSettings
     validation_report: EvaluationReport
 
@@ -70,7 +68,7 @@ class Assembly:
         self,
         store: Store,
         record: StudyRecord,
-        trial: TrialRecord,
+        trial: TrialRecord | Ensemble,
         name: str,
         scratch: Path,
         tell: Callable[[str], None],
@@ -93,14 +91,10 @@ class Assembly:
             target_sensitivity: likewise.
         """
         from pneumo_core.evaluation_report import evaluate
-        from tuning.models.whole_model import whole_model
 
         self._tell(f"building the whole model of {self._trial.trial}")
-        self.whole = whole = whole_model(
-            self._record, self._trial, self._data, self._scratch, threshold_rule, target_sensitivity, self._tell
-        )
-        temperature = whole.operating_point.temperature
-        self._model_digest = model_digest(whole.config, whole.weights.digest, whole.arrays, temperature)
+        self.whole = whole = self._whole(threshold_rule, target_sensitivity)
+        self._model_digest = whole.digest()
         self._keras_model = self._written(whole)
         report = evaluate(whole.scores, operating_point=whole.operating_point)
         self.validation_report = dataclasses.replace(report, fitted_here=True)
@@ -111,7 +105,7 @@ class Assembly:
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
         write_training_images(self._data.pool, self.folder)
-        (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
+        (self.folder / "config.json").write_text(json.dumps(whole.to_mapping(), indent=2) + "\n")
         self._add_confirmation()
 
     def open_test(self) -> None:
@@ -150,6 +144,7 @@ class Assembly:
             "pneumo.temperature": repr(point.temperature),
             "pneumo.model_digest": self._model_digest,
         }
+        tags |= {"pneumo.ensemble": self._trial.title} if isinstance(self._trial, Ensemble) else {}
         return tags | ({"pneumo.test_digest": self.test.test_digest} if self.test else {})
 
     @property
@@ -160,7 +155,17 @@ class Assembly:
     def _candidate(self) -> Candidate:
         return Candidate(self._record.started.study, self._trial.trial, self._name, self._model_digest)
 
-    def _written(self, whole: WholeModel) -> Any:
+    def _whole(self, threshold_rule: str, target_sensitivity: float) -> WholeModel | WholeEnsemble:
+        """Fetches or trains what the model is built from."""
+        from tuning.models.whole_ensemble import whole_ensemble
+        from tuning.models.whole_model import whole_model
+
+        trial, how = self._trial, (threshold_rule, target_sensitivity, self._tell)
+        if isinstance(trial, Ensemble):
+            return whole_ensemble(self._record, trial, self._data, self._scratch, *how)
+        return whole_model(self._record, trial, self._data, self._scratch, *how)
+
+    def _written(self, whole: WholeModel | WholeEnsemble) -> Any:
         """Writes the folder and returns the Keras model as loaded back from it."""
         import keras
 
@@ -186,7 +191,7 @@ class Assembly:
         config = self.whole.config
         return read_images(self.dataset.root, paths, config.image_size, config.preprocessing)
 
-    def _check(self, whole: WholeModel) -> None:
+    def _check(self, whole: WholeModel | WholeEnsemble) -> None:
         """Compares the whole model with what was trained, image by image."""
         from scipy.special import expit
 
@@ -198,11 +203,10 @@ class Assembly:
         scores = self._scores(pool.loc[whole.checked["path"]])
         expected = expit(whole.checked["logit"].to_numpy() / whole.operating_point.temperature)
         difference = float(abs(expected - scores["probability"].to_numpy()).max())
-        limit = AGREEMENT[whole.config.activation_precision]
-        if not difference <= limit:
+        if not difference <= whole.agreement:
             raise PromotionError(
                 f"trial {self._trial.trial}: the whole model differs from the trial by {difference:.2g} in a "
-                f"probability, expected at most {limit:g}; nothing was registered."
+                f"probability, expected at most {whole.agreement:g}; nothing was registered."
             )
         scores.to_csv(self.folder / "checked_scores.csv", index=False)
 
@@ -221,8 +225,12 @@ class Assembly:
         """Draws what the scores of some test images depend on; the panel is kept, so that no image is read again."""
         kept = KeptScores(self._store.test_scores).file(scored.test_digest, self._candidate.model_digest)
         panel = kept.with_suffix(f".{self.whole.operating_point.threshold:.6g}.png")
-        if not scored.reused:
-            self._draw(scored.table, panel)
+        try:
+            if not scored.reused:
+                self._draw(scored.table, panel)
+        except ModelError as error:
+            self.warnings.append(f"no Grad-CAM panel: {error}")
+            return
         if panel.is_file():
             shutil.copyfile(panel, self.folder / "grad_cam.png")
         else:
@@ -230,7 +238,7 @@ class Assembly:
 
     def _add_confirmation(self) -> None:
         place = self._trial.confirmed
-        if place is not None:
+        if place is not None and not isinstance(self._trial, Ensemble):  # whose members each have their own
             for name, numbers in place.metrics.items():
                 ends = zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True)
                 self.metrics |= {f"confirmed_{key}": number for key, number in ends if number is not None}

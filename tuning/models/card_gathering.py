@@ -13,6 +13,7 @@ from pneumo_core.composition import OFFICIAL, Count, composition, deviations
 from pneumo_core.intervals import Interval
 from tuning.confirmed import confirmation_sentences
 from tuning.models.card_facts import Approval, CardFacts, DataFacts, ScoreFacts, SearchFacts, Source
+from tuning.models.ensemble import Ensemble
 from tuning.models.gate import Rivalry
 from tuning.models.ledger import SPENT_AFTER, ScoredTest
 from tuning.protocol import images_in_words
@@ -21,6 +22,8 @@ from tuning.record import StudyRecord, TrialRecord
 if TYPE_CHECKING:
     from pneumo_core.dataset import Dataset
     from tuning.models.assembly import Assembly
+    from tuning.models.whole_ensemble import WholeEnsemble
+    from tuning.models.whole_model import WholeModel
 
 PANEL_FILE = "grad_cam.png"
 
@@ -28,7 +31,7 @@ PANEL_FILE = "grad_cam.png"
 def facts_of(
     assembly: Assembly,
     record: StudyRecord,
-    trial: TrialRecord,
+    trial: TrialRecord | Ensemble,
     name: str,
     lineage: Mapping[str, str],
     approval: Approval | None = None,
@@ -46,6 +49,7 @@ def facts_of(
         rivalry: with the former champion.
     """
     whole, panel = assembly.whole, assembly.folder / PANEL_FILE
+    trained = _trained(whole, trial)
     return CardFacts(
         name=name,
         program=importlib.metadata.version("pneumo-tune"),
@@ -53,8 +57,10 @@ def facts_of(
         settings=assembly.settings,
         origin=whole.origin,
         is_refit=whole.own is not None,
-        configs={trial.trial: whole.config.to_mapping() | {"weights": Path(whole.config.weights).name}},
-        trained_values=sum(array.size for array in whole.arrays.values()),
+        configs={
+            name: one.config.to_mapping() | {"weights": Path(one.config.weights).name} for name, one in trained.items()
+        },
+        trained_values=sum(array.size for one in trained.values() for array in one.arrays.values()),
         operating_point=whole.operating_point,
         validation=assembly.validation_report,
         data=_data(record, assembly.dataset),
@@ -67,6 +73,15 @@ def facts_of(
         versions=record.identity.versions,
         panel=panel if panel.is_file() else None,
     )
+
+
+def _trained(whole: WholeModel | WholeEnsemble, trial: TrialRecord | Ensemble) -> dict[str, WholeModel]:
+    """What was trained for the model, by trial."""
+    from tuning.models.whole_ensemble import WholeEnsemble  # brings Keras along
+
+    if isinstance(whole, WholeEnsemble):
+        return dict(zip(whole.trials, whole.members, strict=True))
+    return {trial.trial: whole}
 
 
 def _data(record: StudyRecord, dataset: Dataset) -> DataFacts:
@@ -97,8 +112,9 @@ def source_of(given: str, counts: Sequence[Count]) -> Source:
     return "synthetic" if given == "demo" else "unknown"
 
 
-def _search(record: StudyRecord, trial: TrialRecord) -> SearchFacts:
-    started, place = record.started, trial.confirmed
+def _search(record: StudyRecord, trial: TrialRecord | Ensemble) -> SearchFacts:
+    started = record.started
+    place = None if isinstance(trial, Ensemble) else trial.confirmed  # members were confirmed, their vote was not
     metrics = place.metrics if place else {}
     return SearchFacts(
         study=started.study,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.provenance import git_commit, package_versions
+from tuning.models.ensemble import Ensemble
 from tuning.record import StudyRecord, TrialRecord
 
 
-def lineage(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
+def lineage(record: StudyRecord, trial: TrialRecord | Ensemble) -> dict[str, str]:
     """Returns where a trial's model comes from, as tags; what is not known is left out.
 
     The commits are that of the program that ran the study, and of the one that builds and registers the model.

@@ -9,17 +9,18 @@ import pandas as pd
 from scipy import special
 
 from pneumo_core.operating_point import OperatingPoint
+from tuning.models.ensemble import Ensemble
 from tuning.record import TrialRecord
 
 _DRIFT = 0.05
 """A refit may be worse by this much, on images that it was trained on, than other models on unseen ones."""
 
 
-def reservations(trial: TrialRecord, objective: str, *, is_refit: bool) -> list[str]:
+def reservations(trial: TrialRecord | Ensemble, objective: str, *, is_refit: bool) -> list[str]:
     """Returns what to bear in mind about a trial's validation scores.
 
     Args:
-        trial: that is promoted.
+        trial: that is promoted; or several.
         objective: that trials are ranked by.
         is_refit: whether the model was trained once more, and so has other weights than what was scored.
     """
@@ -28,6 +29,8 @@ def reservations(trial: TrialRecord, objective: str, *, is_refit: bool) -> list[
         return [f"{trial.trial} is not confirmed: it was chosen for the scores it has, which flatters them"]
     if is_refit:
         return []
+    if isinstance(trial, Ensemble):
+        return [f"validation scores are those that {', '.join(trial.trials)} were chosen by, which flatters them"]
     return [
         f"validation scores are those that {trial.trial} was chosen by; confirmed, its {objective} is "
         f"{place.score:.4f} ({place.low:.4f} to {place.high:.4f})"

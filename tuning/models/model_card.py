@@ -16,6 +16,7 @@ from tuning.models.lineage import write_lineage
 
 if TYPE_CHECKING:
     from tuning.models.assembly import Assembly
+    from tuning.models.ensemble import Ensemble
     from tuning.record import StudyRecord, TrialRecord
 
 MARKDOWN_FILE, PAGE_FILE = "model_card.md", "model_card.html"
@@ -45,7 +46,7 @@ def write_model_card(folder: Path, facts: CardFacts) -> None:
 def document_model(
     assembly: Assembly,
     record: StudyRecord,
-    trial: TrialRecord,
+    trial: TrialRecord | Ensemble,
     name: str,
     tags: Mapping[str, str],
     approval: Approval | None = None,

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumo_core.errors import StudyError
+from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.models.assembly import Assembly
 from tuning.models.champion import Champion
 from tuning.models.decision import Decision, Rules, decide
+from tuning.models.ensemble import DEFAULT_VOTE, Ensemble, choose_ensemble
 from tuning.models.gate import Check
 from tuning.models.lineage import lineage
 from tuning.models.model_card import document_model
@@ -33,8 +34,9 @@ class PromotionResult:
         model: its name in the registry.
         version: its version there; None if it was not registered.
         alias: that was asked for.
-        trial: whose model it is.
-        run_id: of the trial's MLflow run.
+        trial: whose model it is; of an ensemble all members, with commas.
+        ensemble: what it is put together from, in words; None if it is the model of one trial.
+        run_id: of the MLflow run that it belongs to: the trial's; of an ensemble the study's.
         confirmed: whether the trial was confirmed.
         origin: where the model's weights come from, in words.
         operating_point: threshold and temperature, see `pneumo_core.operating_point`.
@@ -55,6 +57,7 @@ class PromotionResult:
     version: str | None
     alias: str
     trial: str
+    ensemble: str | None
     run_id: str | None
     confirmed: bool
     origin: str
@@ -74,6 +77,8 @@ def promote(
     study: str,
     *,
     trial: str | None = None,
+    ensemble: int | None = None,
+    vote: str | None = None,
     model: str | None = None,
     alias: str = "champion",
     policy: str | None = None,
@@ -94,6 +99,8 @@ def promote(
         store: that holds the study.
         study: its name.
         trial: id of the trial; the best one, confirmed if there are any, if None.
+        ensemble: how many confirmed leaders leave as one model, instead of one trial.
+        vote: of the ensemble: `soft` (if None) or `hard`, see `pneumo_core.ensemble`.
         model: name in the registry; that of the study's space if None.
         alias: to be set; its holder is the champion that the model is compared with.
         policy: name of a shipped policy, or a YAML file; the one named like the study's space, or else the default, if
@@ -111,7 +118,7 @@ def promote(
 
     Raises:
         StudyError: if there is no such study, trial, or no completed one.
-        ConfigError: if there is no such rule or target.
+        ConfigError: if there is no such rule, target or vote, or both a trial and an ensemble are asked for.
         PolicyError: if there is no such policy, it is faulty, or it is to be overridden without a reason.
         ModelError: if model or alias cannot be named so.
         DatasetError: if the study's images changed or are gone.
@@ -125,7 +132,7 @@ def promote(
     record = load_record(store, study)
     if tracking_uri is not None:
         record.started = dataclasses.replace(record.started, tracking_uri=absolute_uri(tracking_uri))
-    chosen = choose_trial(record, trial)
+    chosen = _chosen(record, trial, ensemble, vote)
     name = check_model_name(model or record.started.space)
     check_alias(alias)
     check_rule(threshold_rule, target_sensitivity)
@@ -164,6 +171,18 @@ def promote(
         return _result(assembly, chosen, name, alias, decision, reference)
 
 
+def _chosen(record: StudyRecord, trial: str | None, ensemble: int | None, vote: str | None) -> TrialRecord | Ensemble:
+    if ensemble is None:
+        if vote is not None:
+            raise ConfigError(f"vote {vote}: expected an ensemble along with it; add `--ensemble 3`.")
+        return choose_trial(record, trial)
+    if trial is not None:
+        raise ConfigError(
+            f"trial {trial}: expected either a trial or an ensemble, got both; an ensemble takes the confirmed leaders."
+        )
+    return choose_ensemble(record, ensemble, vote or DEFAULT_VOTE)
+
+
 def choose_trial(record: StudyRecord, trial: str | None) -> TrialRecord:
     """Returns the named trial, or the best.
 
@@ -198,7 +217,7 @@ def _foreign_uri(store: Store, record: StudyRecord) -> str | None:
 
 def _result(
     assembly: Assembly,
-    trial: TrialRecord,
+    trial: TrialRecord | Ensemble,
     name: str,
     alias: str,
     decision: Decision,
@@ -218,6 +237,7 @@ def _result(
         version=reference.version if reference else None,
         alias=alias,
         trial=trial.trial,
+        ensemble=trial.title if isinstance(trial, Ensemble) else None,
         run_id=trial.run_id,
         confirmed=trial.confirmed is not None,
         origin=assembly.whole.origin,

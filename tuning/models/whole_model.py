@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,10 +18,15 @@ from pneumo_core.evaluation import logits_of
 from pneumo_core.model import build_classifier, read_weights, standardize_features, trained_weights
 from pneumo_core.operating_point import OperatingPoint, fit_operating_point
 from pneumo_core.training import predict_logits, refit
+from tuning.models.kept_scores import model_digest
 from tuning.record import StudyRecord, TrialRecord
 from tuning.tracking import fetch_run_file
 from tuning.trial import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
 from tuning.trial_data import TrialData
+
+AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
+"""The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
+they add in different orders, and float16 rounds."""
 
 _CHECKED_IMAGES = 200
 
@@ -52,6 +58,19 @@ class WholeModel:
     def build(self) -> keras.Model:
         """Returns the classifier, from gray pixels to the calibrated probability."""
         return build_classifier(self.config, self.weights, self.arrays, self.operating_point.temperature)
+
+    @property
+    def agreement(self) -> float:
+        """How much a probability may differ from that of the trained parts."""
+        return AGREEMENT[self.config.activation_precision]
+
+    def digest(self) -> str:
+        """Returns the SHA-256 (hex) of all that decides its probabilities."""
+        return model_digest(self.config, self.weights.digest, self.arrays, self.operating_point.temperature)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns its configuration, for JSON."""
+        return self.config.to_mapping()
 
 
 def is_refit(record: StudyRecord, trial: TrialRecord) -> bool:
