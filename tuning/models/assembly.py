@@ -15,6 +15,7 @@ from tuning.models.kept_scores import KeptScores, model_digest
 from tuning.models.ledger import Candidate, Ledger, ScoredTest
 from tuning.models.misgivings import contradictions, drift, reservations
 from tuning.models.registry import write_model_folder
+from tuning.models.study_images import write_study_images
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
 
@@ -98,6 +99,7 @@ class Assembly:
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
+        write_study_images(self.folder, self._dataset.manifest)
         self._add_confirmation()
 
     def open_test(self) -> None:
