@@ -77,8 +77,9 @@ def export_registered(
     described: dict[str, Any] = {}
 
     def describe(file: Path, source: Port, target: Port, comparison: Comparison) -> str:
-        described.update(_description(model, tags, file, file_format, source, target, comparison))
-        return json.dumps(described, indent=2) + "\n"
+        text = json.dumps(_description(model, tags, file, file_format, source, target, comparison), indent=2) + "\n"
+        described.update(json.loads(text))
+        return text
 
     comparison = export_file(model.keras_model, file_format, path, pixels, describe)
     return Exported(model.reference, path, described, comparison)
@@ -107,7 +108,8 @@ def _description(
         | {
             "holds": "gray pixels, 0 (black) to 255 (white), (images, height, width, 1); scaling is inside",
             "image_size_px": settings["image_size"],
-            "preprocessing": steps | {"in_words": "docs/export.md"},
+            "preprocessing": steps,
+            "steps": _steps(steps, settings["image_size"]),
         },
         "output": dataclasses.asdict(target)
         | {
@@ -122,6 +124,24 @@ def _description(
         | {"with": "the Keras face of the registered model, in probabilities; one image alone and batches of 16"},
         "use": "for research, not for diagnosis",
     }
+
+
+def _steps(preprocessing: Mapping[str, str], size_px: int) -> list[str]:
+    """What has to be done to an image first, in words, for whoever does it without this program."""
+    square = f"{size_px} × {size_px} px"
+    shape = {
+        "squash": f"resize to {square}, giving the aspect ratio up",
+        "crop": f"cut the square out of the middle, and resize it to {square}",
+        "pad": f"resize so that the longer side has {size_px} px, keeping the aspect ratio",
+    }[preprocessing["resize"]]
+    return [
+        "decode, turn upright as EXIF says, make it 8-bit gray (ITU-R 601 luma)",
+        f"{shape}; bilinear with antialiasing, as Pillow's BILINEAR",
+        *(["blur with a Gaussian of 3 × 3 px"] if preprocessing["denoise"] == "gaussian" else []),
+        *(["CLAHE with clip limit 2 and 8 × 8 tiles, as OpenCV's"] if preprocessing["contrast"] == "clahe" else []),
+        *([f"lay it into the middle of a black square of {square}"] if preprocessing["resize"] == "pad" else []),
+        "pass the values 0 to 255 as they are",
+    ]
 
 
 def _bands(threshold: float) -> dict[str, float]:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pneumo_core.classifier import KERAS_FILE
 from pneumo_core.dataset import Dataset, digest_of_test
-from pneumo_core.errors import ConfigError, DatasetError, ImageError
-from pneumo_core.evaluation import compute_metrics
+from pneumo_core.errors import ConfigError, DatasetError
 from pneumo_core.evaluation_report import EvaluationReport, evaluate, report_text
-from pneumo_core.labelled_folder import TEST_FOLDER, copies, index_labelled_folder
+from pneumo_core.labelled_folder import copies, index_labelled_folder
 from pneumo_core.layout import few
 from pneumo_core.operating_point import OperatingPoint
-from tuning.models.kept_scores import file_digest
-from tuning.models.ledger import Candidate, Ledger
+from tuning.models.ledgered_scorer import LedgeredScorer
 from tuning.models.registered import RegisteredClassifier
 from tuning.models.registry import ModelReference, Registry
 from tuning.models.study_images import acquaintance
 from tuning.store import Store
-
-_AT_A_TIME = 1000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +69,7 @@ class ExternalValidation:
             "class_names": list(self.class_names),
             "data": {
                 "directory": str(self.directory),
-                "digest": self.dataset.digest,
+                "digest": digest_of_test(self.dataset.manifest),
                 "images": len(self.dataset.manifest),
                 "folders": self.folders,
             },
@@ -148,9 +144,10 @@ def validate_externally(
     folders = class_folders((negative, positive), classes, more_folders)
     tell(f"reading the images of {directory}")
     dataset = index_labelled_folder(directory, folders, (negative, positive), patient_pattern=patient_pattern)
-    scorer = _Scorer(store, model, registry.tags(model.reference), dataset, tell)
+    scorer = LedgeredScorer(store, model, registry.tags(model.reference), dataset, tell)
     dataset, familiar = _new_images(dataset, model, scorer.test_rows, leave_out=leave_out_known)
     scores = scorer.score(dataset.manifest)
+    report = evaluate(scores, operating_point=OperatingPoint(model.threshold))  # the temperature is in the model
     return ExternalValidation(
         model=model.reference,
         class_names=(negative, positive),
@@ -158,87 +155,16 @@ def validate_externally(
         dataset=dataset,
         folders={folder: (negative, positive)[label] for folder, label in folders.items()},
         scores=scores,
-        report=evaluate(scores, operating_point=OperatingPoint(model.threshold)),  # the temperature is in the model
-        warnings=[*_left_out(dataset), *dataset.notes, *copies(dataset.manifest), *familiar, *scorer.warnings],
+        report=report,
+        warnings=[
+            *_left_out(dataset),
+            *dataset.notes,
+            *copies(dataset.manifest),
+            *familiar,
+            *scorer.warnings,
+            *_broken_promises(model, report),
+        ],
     )
-
-
-class _Scorer:
-    """Scores images: those of a data set's test folder by way of the ledger, all others directly.
-
-    Attributes:
-        test_rows: (N,) bool, which images of the folder are of a test folder that the ledger answers for.
-        warnings: what the ledger has to say.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        model: RegisteredClassifier,
-        tags: Mapping[str, str],
-        dataset: Dataset,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._model, self._root, self._tell = model, dataset.root, tell
-        self._ledger = Ledger(store, tell)
-        digest = tags.get("pneumo.model_digest") or file_digest(model.folder / KERAS_FILE)
-        self._candidate = Candidate(
-            tags.get("pneumo.study", ""), tags.get("pneumo.trial", ""), model.reference.name, digest
-        )
-        known = {entry.test_digest for entry in self._ledger.entries()} | {tags.get("pneumo.test_digest", "")}
-        self._test_sets = _test_sets(dataset, known)
-        paths = [f"{place}{path}" for place, rows in self._test_sets.items() for path in rows["path"]]
-        self.test_rows = dataset.manifest["path"].isin(paths).to_numpy()
-        self.warnings: list[str] = []
-
-    def score(self, manifest: pd.DataFrame) -> pd.DataFrame:
-        """Returns the score table of images, sorted by path."""
-        by_ledger = [self._by_ledger(place, rows) for place, rows in self._test_sets.items()]
-        answered = {path for table in by_ledger for path in table["path"]}
-        others = manifest[~manifest["path"].isin(answered)]
-        tables = [*by_ledger, *([self._directly(self._root, others)] if len(others) else [])]
-        table = pd.concat(tables, ignore_index=True).sort_values("path", ignore_index=True)
-        by_path = manifest.set_index("path").loc[table["path"]]  # patients and kinds are as they were asked for here
-        return table.assign(group=by_path["group"].to_numpy(), subtype=by_path["subtype"].to_numpy())
-
-    def _by_ledger(self, place: str, rows: pd.DataFrame) -> pd.DataFrame:
-        root = self._root / place
-        scored = self._ledger.score(
-            rows,
-            self._candidate,
-            lambda some: self._directly(root, some),
-            lambda table: compute_metrics(table, self._model.threshold),
-        )
-        what = "its scores are read from an earlier opening" if scored.reused else "opened; the ledger has recorded it"
-        self._tell(f"{root / TEST_FOLDER} is the test folder of a data set: {what} (docs/test-folder.md)")
-        self.warnings += [scored.warning] if scored.warning else []
-        return scored.table.assign(path=place + scored.table["path"])
-
-    def _directly(self, root: Path, rows: pd.DataFrame) -> pd.DataFrame:
-        self._tell(f"scoring {len(rows)} images")
-        parts = [rows.iloc[start : start + _AT_A_TIME] for start in range(0, len(rows), _AT_A_TIME)]
-        try:
-            return pd.concat([self._model.score(root, part) for part in parts], ignore_index=True)
-        except ValueError as error:  # the model brings a class of its own for its errors
-            raise ImageError(f"{self._model.reference} refuses an image: {error}") from error
-
-
-def _test_sets(dataset: Dataset, known: set[str]) -> dict[str, pd.DataFrame]:
-    """Finds test folders that the ledger answers for: known to it, or with a `train` folder beside them.
-
-    Returns:
-        Path of the folder above `test`, with a `/` at its end unless it is empty → rows of the images, their paths
-        relative to it.
-    """
-    manifest = dataset.manifest
-    found = manifest["path"].str.extract(rf"^((?:.*/)?){TEST_FOLDER}/", expand=False)
-    sets = {}
-    for place in sorted(found.dropna().unique()):
-        rows = manifest[found == place]
-        rows = rows.assign(path=rows["path"].str[len(place) :])
-        if digest_of_test(rows) in known or (dataset.root / place / "train").is_dir():
-            sets[place] = rows
-    return sets
 
 
 def _new_images(
@@ -280,6 +206,22 @@ def _familiar(paths: pd.Series) -> list[str]:
         f"{len(paths)} images are called as some that trained or chose the model: {few(paths)}. If they are the same "
         "pictures, saved anew, they flatter it."
     ]
+
+
+def _broken_promises(model: RegisteredClassifier, report: EvaluationReport) -> list[str]:
+    """Returns where these images and those of the study's test folder contradict each other."""
+    path = model.folder / "test_report.json"
+    if not path.is_file():
+        return []
+    promised, sentences = json.loads(path.read_text())["metrics"], []
+    for name in ("roc_auc", "sensitivity", "specificity"):
+        here, there = report.metrics[name], promised[name]
+        if None not in there.values() and (here.high < there["low"] or here.low > there["high"]):
+            sentences.append(
+                f"{name.replace('_', ' ')} is {here.value:.3f} ({here.low:.3f} to {here.high:.3f}) here, where it was "
+                f"{there['value']:.3f} ({there['low']:.3f} to {there['high']:.3f}) on the test folder of its study."
+            )
+    return sentences
 
 
 def _left_out(dataset: Dataset) -> list[str]:
