@@ -161,6 +161,7 @@ def validate_externally(
             *dataset.notes,
             *copies(dataset.manifest),
             *familiar,
+            *_unlike(scorer.unlike),
             *scorer.warnings,
             *_broken_promises(model, report),
         ],
@@ -206,6 +207,12 @@ def _familiar(paths: pd.Series) -> list[str]:
         f"{len(paths)} images are called as some that trained or chose the model: {few(paths)}. If they are the same "
         "pictures, saved anew, they flatter it."
     ]
+
+
+def _unlike(paths: list[str]) -> list[str]:
+    if not paths:
+        return []
+    return [f"{len(paths)} images look unlike those that the model was made with: {few(paths)}."]
 
 
 def _broken_promises(model: RegisteredClassifier, report: EvaluationReport) -> list[str]:

@@ -10,8 +10,9 @@ import pandas as pd
 from pneumo_core.classifier import KERAS_FILE
 from pneumo_core.dataset import Dataset, digest_of_test
 from pneumo_core.errors import ImageError
-from pneumo_core.evaluation import compute_metrics
+from pneumo_core.evaluation import compute_metrics, score_table
 from pneumo_core.labelled_folder import TEST_FOLDER
+from pneumo_core.model import classifier_logits
 from tuning.models.kept_scores import file_digest
 from tuning.models.ledger import Candidate, Ledger
 from tuning.models.registered import RegisteredClassifier
@@ -33,6 +34,7 @@ class LedgeredScorer:
     Attributes:
         test_rows: (N,) bool, which images of the folder are of a test folder that the ledger answers for.
         warnings: what the ledger has to say.
+        unlike: paths of images that the model finds unlike those it was made with, of those that were read.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LedgeredScorer:
         paths = [f"{place}{path}" for place, rows in self._test_sets.items() for path in rows["path"]]
         self.test_rows = dataset.manifest["path"].isin(paths).to_numpy()
         self.warnings: list[str] = []
+        self.unlike: list[str] = []
 
     def score(self, manifest: pd.DataFrame) -> pd.DataFrame:
         """Returns the score table of images, sorted by path.
@@ -92,10 +95,18 @@ class LedgeredScorer:
     def _directly(self, root: Path, rows: pd.DataFrame) -> pd.DataFrame:
         self._tell(f"scoring {len(rows)} images")
         parts = [rows.iloc[start : start + _AT_A_TIME] for start in range(0, len(rows), _AT_A_TIME)]
+        return pd.concat([self._scored(root, part) for part in parts], ignore_index=True)
+
+    def _scored(self, root: Path, rows: pd.DataFrame) -> pd.DataFrame:
+        paths = rows["path"].tolist()
         try:
-            return pd.concat([self._model.score(root, part) for part in parts], ignore_index=True)
+            pixels = self._model.pixels(root, paths)
         except ValueError as error:  # the model brings a class of its own for its errors
             raise ImageError(f"{self._model.reference} refuses an image: {error}") from error
+        # models of earlier versions of this program do not know what their training images look like
+        warning = getattr(self._model.classifier, "warning", lambda gray: None)
+        self.unlike += [path for path, gray in zip(paths, pixels[..., 0], strict=True) if warning(gray)]
+        return score_table(rows, classifier_logits(self._model.keras_model, pixels))
 
 
 def _test_sets(dataset: Dataset, known: set[str]) -> dict[str, pd.DataFrame]:
