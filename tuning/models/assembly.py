@@ -99,8 +99,8 @@ class Assembly:
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
         (self.folder / "config.json").write_text(json.dumps(whole.config.to_mapping(), indent=2) + "\n")
-        write_study_images(self.folder, self._dataset.manifest)
         self._add_confirmation()
+        write_study_images(self.folder, self._dataset.manifest)
 
     def open_test(self) -> None:
         """Scores the model on the test folder, once, and records that in the ledger."""
