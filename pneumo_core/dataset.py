@@ -97,24 +97,48 @@ def index_dataset(
             images in `train/`, the pattern is not one or finds nobody, or (unless skipped) files cannot be used as
             images.
     """
-    find_patient = patient_of if patient_pattern is None else _patient_finder(patient_pattern)
     root = find_root(directory, class_names=class_names)
     notes: list[str] = []
     with readable(directory):
         found = list_images(root, class_names, notes)
+    dataset = index_images(root, found, class_names, notes=notes, patient_pattern=patient_pattern)
+    if dataset.skipped and not skip_unreadable:
+        raise _unreadable(root, dataset.skipped)
+    _require_both_classes(root, dataset.manifest, class_names)
+    return dataset
+
+
+def index_images(
+    root: Path,
+    found: Sequence[FoundImage],
+    class_names: tuple[str, str],
+    *,
+    notes: Sequence[str] = (),
+    patient_pattern: str | None = None,
+) -> Dataset:
+    """Hashes and fully decodes images that were found; those that cannot be used are left out.
+
+    Args:
+        root: that their paths are relative to.
+        found: sorted by path.
+        class_names: of label 0 and label 1.
+        notes: that the data set shall have besides those about sizes and patients.
+        patient_pattern: see `index_dataset`.
+
+    Raises:
+        DatasetError: if the pattern is not one or finds nobody.
+    """
+    find_patient = patient_of if patient_pattern is None else _patient_finder(patient_pattern)
     rows, skipped = _examine(root, found, class_names, find_patient)
-    if skipped and not skip_unreadable:
-        raise _unreadable(root, skipped)
     manifest = _manifest(rows)
-    _require_both_classes(root, manifest, class_names)
     unnamed = sum(find_patient(path) is None for path in manifest["path"])
-    if patient_pattern is not None and unnamed == len(manifest):
+    if patient_pattern is not None and len(manifest) and unnamed == len(manifest):
         raise DatasetError(
             f"--patient-pattern {patient_pattern}: expected to find patients in paths such as {manifest['path'][0]}, "
             "found none. Name the part that is the patient, for example '(?P<patient>[^/_]+)_'."
         )
-    notes += [*_size_notes(manifest), *_patient_notes(manifest, unnamed)]
-    return Dataset(root, class_names, manifest, tuple(skipped), tuple(notes), _digest(manifest))
+    every_note = (*notes, *_size_notes(manifest), *_patient_notes(manifest, unnamed))
+    return Dataset(root, class_names, manifest, tuple(skipped), every_note, _digest(manifest))
 
 
 def patient_of(path: str) -> str | None:

@@ -89,6 +89,10 @@ class PromotionError(PneumoError, RuntimeError):
     """The work of a promotion failed: the model that was built is not the one that was tried."""
 
 
+class ExportError(PneumoError, RuntimeError):
+    """An exported model cannot be written, or does not score images as the registered one does."""
+
+
 class ActivationError(PneumoError, OSError):
     """The cache of activations cannot be used, or would hold what is no number."""
 

@@ -58,7 +58,7 @@ def find_root(directory: Path, *, class_names: tuple[str, str] = ("NORMAL", "PNE
         if root is None:
             raise DatasetError(
                 f"{directory}: expected train/ (with val/ and test/) or class folders ({', '.join(class_names)}) of "
-                f"images, found {few(e.name for e in _entries(directory))}. Check the path given with --data."
+                f"images, found {few(e.name for e in entries(directory))}. Check the path given with --data."
             )
     return root
 
@@ -145,7 +145,7 @@ def _class_folders(split: Path, class_names: tuple[str, str], left_out: Counter[
 def _image_files(folder: Path, left_out: Counter[str]) -> list[Path]:
     """Lists the image files at any depth. Linked folders are not entered: they may lead to the other class."""
     files = []
-    for entry in _entries(folder):
+    for entry in entries(folder):
         if entry.is_dir():
             if entry.is_symlink():
                 left_out["linked folders inside class folders"] += 1
@@ -159,14 +159,14 @@ def _image_files(folder: Path, left_out: Counter[str]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in IMAGE_ENDINGS and not entry.is_dir()]
+    return [entry for entry in entries(folder) if entry.suffix.lower() in IMAGE_ENDINGS and not entry.is_dir()]
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.is_dir()]
+    return [entry for entry in entries(folder) if entry.is_dir()]
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     """Lists a folder by name, without hidden files and what macOS adds to archives."""
     return sorted(entry for entry in folder.iterdir() if entry.name[0] != "." and entry.name != "__MACOSX")
 

@@ -14,6 +14,8 @@ from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
+from tuning.commands.evaluate import evaluate
+from tuning.commands.export import export
 from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
@@ -56,6 +58,8 @@ app.command()(ui)
 app.command()(promote)
 app.command()(predict)
 app.command()(serve)
+app.command()(evaluate)
+app.command()(export)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(policies_app, name="policies")

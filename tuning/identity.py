@@ -28,6 +28,7 @@ _CORE_ASIDE = {
     "explain_plots",
     "findings",
     "fit_verdict",
+    "labelled_folder",
     "phantom",
     "phantom_set",
     "plots",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pneumo_core.errors import DatasetError, ModelError, PromotionError
 from pneumo_core.images import read_bytes
 from tuning.identity import program_changes
-from tuning.models.champion import Champion, write_training_images
+from tuning.models.champion import Champion
 from tuning.models.ensemble import Ensemble
 from tuning.models.footprint import latency_ms, size_mb
 from tuning.models.gate import Evidence, Rivalry
@@ -20,6 +20,7 @@ from tuning.models.kept_scores import KeptScores
 from tuning.models.ledger import Candidate, Ledger, ScoredTest
 from tuning.models.misgivings import contradictions, drift, reservations
 from tuning.models.registry import write_model_folder
+from tuning.models.study_images import write_study_images
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
 
@@ -104,9 +105,9 @@ class Assembly:
             self.warnings.append(f"the refit is made by another program than what was scored: {'; '.join(changes)}")
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
-        write_training_images(self._data.pool, self.folder)
         (self.folder / "config.json").write_text(json.dumps(whole.to_mapping(), indent=2) + "\n")
         self._add_confirmation()
+        write_study_images(self.folder, self.dataset.manifest)
 
     def open_test(self) -> None:
         """Scores the model on the test folder, once, and records that in the ledger."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,22 +14,11 @@ from tuning.models.gate import Rivalry
 from tuning.models.kept_scores import file_digest
 from tuning.models.ledger import Candidate, Ledger
 from tuning.models.registry import ModelReference, Registry
+from tuning.models.study_images import acquaintance
 
 if TYPE_CHECKING:
     from pneumo_core.dataset import Dataset
     from tuning.models.registered import RegisteredClassifier
-
-TRAINING_IMAGES = "training_images.csv"
-"""In a model's folder: path, patient and content of the images that it was trained on or that chose its threshold."""
-
-
-def write_training_images(pool: pd.DataFrame, folder: Path) -> None:
-    """Keeps with a model which images it knows, so that it is never scored on them as if it did not.
-
-    Side effects:
-        Writes `TRAINING_IMAGES`.
-    """
-    pool[["path", "group", "content_hash"]].to_csv(folder / TRAINING_IMAGES, index=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +115,13 @@ class Champion:
         """
         if self.tags.get("pneumo.data_digest") == dataset.digest:
             return
-        path = self.registry.folder(self.reference) / TRAINING_IMAGES
-        if not path.is_file():
+        test = dataset.manifest[dataset.manifest["split"] == "test"]
+        known = acquaintance(self.registry.folder(self.reference), test)
+        if known is None:
             raise PromotionError(
                 "it comes of other data and does not say of which images, so it may have been trained on these patients"
             )
-        known = pd.read_csv(path, dtype=str, keep_default_na=False)
-        test = dataset.manifest[dataset.manifest["split"] == "test"]
-        shared = test["group"].isin(known["group"]) | test["content_hash"].isin(known["content_hash"])
+        shared = known.trained | known.patients
         if shared.any():
             patients = test["group"][shared].nunique()
             raise PromotionError(

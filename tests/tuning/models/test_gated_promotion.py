@@ -17,11 +17,12 @@ from pneumo_core.dataset import Dataset, index_dataset
 from pneumo_core.errors import PolicyError
 from tuning.api import run_study
 from tuning.cli import app
-from tuning.models.champion import TRAINING_IMAGES, Champion
+from tuning.models.champion import Champion
 from tuning.models.ledger import Ledger, LedgerEntry
 from tuning.models.promotion import PromotionResult, promote
 from tuning.models.registered import RegisteredClassifier
 from tuning.models.registry import Registry
+from tuning.models.study_images import STUDY_IMAGES_FILE
 from tuning.ranking import load_record
 from tuning.store import Store
 
@@ -107,9 +108,9 @@ def test_the_first_champion_has_nobody_to_beat(store: Store, first: PromotionRes
     folder = Path(mlflow.artifacts.download_artifacts("models:/faces/1"))
     verdict = json.loads((folder / "gate.json").read_text())
     assert (verdict["passed"], verdict["champion"], verdict["policy"]["name"]) == (True, None, "better")
-    known = pd.read_csv(folder / TRAINING_IMAGES)
-    assert len(known) == sum(load_record(store, "faces").started.images[part] for part in ("training", "validation"))
-    assert not known["path"].str.startswith("test/").any()
+    known = pd.read_csv(folder / STUDY_IMAGES_FILE)
+    images = load_record(store, "faces").started.images
+    assert (known["part"] == "train").sum() == images["training"] + images["validation"]
 
 
 def test_a_tie_keeps_the_champion_and_is_recorded_with_its_reason(

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.special import expit
 from typer.testing import CliRunner
 
+from pneumo_core.dataset import index_dataset
 from pneumo_core.errors import DatasetError, ModelError, PromotionError, StudyError, WeightsError
 from pneumo_core.images import read_images
 from pneumo_core.preprocessing import Preprocessing
@@ -27,6 +28,7 @@ from tuning.cli import app
 from tuning.models import promotion as promotion_module
 from tuning.models.promotion import PromotionResult, promote
 from tuning.models.registry import Registry, check_alias
+from tuning.models.study_images import acquaintance
 from tuning.record import StudyRecord
 from tuning.store import Store
 
@@ -104,6 +106,18 @@ def test_the_keras_face_is_made_of_standard_layers(
     assert model.input_shape == (None, 32, 32, 1)
     assert model.output_shape == (None, 1)
     assert {layer.__class__.__module__.split(".")[0] for layer in model._flatten_layers()} == {"keras"}
+
+
+def test_the_version_knows_its_studys_images(
+    study: tuple[Store, StudyRecord], promoted: dict[str, PromotionResult], phantoms: Path
+) -> None:
+    """All of them, so that an external validation can tell what is new."""
+    store, _ = study
+    registry = Registry(store)
+    manifest = index_dataset(phantoms).manifest
+    met = acquaintance(registry.folder(registry.find("faces@champion")), manifest)
+    assert met is not None
+    assert met.trained.tolist() == (~met.tested).tolist() == (manifest["split"] != "test").tolist()
 
 
 def test_the_result_keeps_its_contract(promoted: dict[str, PromotionResult], study: tuple[Store, StudyRecord]) -> None:
