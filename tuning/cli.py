@@ -16,6 +16,8 @@ from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
+from tuning.commands.registry import registry
+from tuning.commands.rollback import rollback
 from tuning.commands.spaces import spaces_app
 from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
 
@@ -53,6 +55,8 @@ app.command()(leaderboard)
 app.command()(ui)
 app.command()(promote)
 app.command()(predict)
+app.command()(registry)
+app.command()(rollback)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(cache_app, name="cache")

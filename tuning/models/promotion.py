@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import DatasetError, PromotionError, StudyError
 from pneumo_core.operating_point import DEFAULT_RULE, DEFAULT_TARGET, check_rule
 from tuning.models.assembly import Assembly
 from tuning.models.registry import Change, ModelReference, Registry, check_alias, check_model_name
+from tuning.models.workbench import workbench
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
@@ -107,8 +106,9 @@ def promote(
     from pneumo_core.runtime import start_tensorflow
 
     start_tensorflow(record.started.threads)
-    with tempfile.TemporaryDirectory(prefix="tune-promote-") as scratch:
-        assembly = Assembly(store, record, chosen, name, Path(scratch), tell)
+    with workbench(store, tell) as scratch:
+        registry.mend(tell)
+        assembly = Assembly(store, record, chosen, name, scratch, tell)
         reference = None
         try:
             if not dry_run:
