@@ -9,12 +9,13 @@ from urllib.parse import urlparse
 
 import pytest
 from mlflow import MlflowClient
+from mlflow_server import Server
 from typer.testing import CliRunner
 
 from pneumo_core.errors import TrackingError
 from tuning.cli import app
 from tuning.models.registry import Change, ModelReference, Registry
-from tuning.models.workbench import workbench
+from tuning.models.workbench import store_id, workbench
 from tuning.store import Store
 
 
@@ -213,3 +214,30 @@ def test_what_another_store_is_making_is_left_alone(base: tuple[Store, str], tmp
         code, out, _ = tune(one, "registry", "shared", "--tracking-uri", uri)
         assert (code, "being made" in out, "intended" in out) == (0, True, True)
     assert client.get_model_version("shared", version.version).tags["pneumo.making"] == "feedfeedfeed"
+
+
+def test_a_tracking_server_keeps_the_history_too(tmp_path: Path) -> None:
+    """Register, look, go back and mend over HTTP; files of what was cut off go from the folder of the server."""
+    served, mine = Store.at(tmp_path / "served"), Store.at(tmp_path / "mine")
+    mine.check_writable()
+    Registry(served)
+    server = Server(served, tmp_path / "server.log")
+    server.start()
+    try:
+        client = MlflowClient(server.uri)
+        run_id = client.create_run(client.create_experiment("e")).info.run_id
+        versions = [register(mine, "far", run_id, tmp_path / "m", server.uri) for _ in range(2)]
+        assert versions == ["1", "2"]
+        registry = Registry(mine, server.uri)
+        half = client.create_logged_model("1", name="far", source_run_id=run_id, tags={"pneumo.making": store_id(mine)})
+        client.log_model_artifacts(half.model_id, str(tmp_path / "m"))
+        there = len(list(served.artifacts.rglob("model.keras")))
+        code, out, err = tune(mine, "rollback", "far", "--reason", "x", "--tracking-uri", server.uri)
+        assert (code, out) == (0, "far/1 is champion again, instead of version 2: models:/far@champion\n")
+        assert "mended: files of far, uploaded by a promotion that was cut off, were removed" in err
+        assert len(list(served.artifacts.rglob("model.keras"))) == there - 1
+        document = json.loads(tune(mine, "registry", "far", "--tracking-uri", server.uri, "--json")[1])
+        assert [event["state"] for event in document["models"][0]["history"]] == ["done"] * 3
+        assert registry.holder("far", "champion") == ModelReference("far", "1")
+    finally:
+        server.kill()
