@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,11 @@ def _warm_up() -> None:
 def _do(request: dict[str, Any]) -> int:
     try:
         return int(globals()[f"_{request.pop('do')}"](**request) or 0)
-    except BaseException as error:
-        import traceback
-
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:
         traceback.print_exc()
-        return 1 if not isinstance(error, SystemExit) else int(error.code or 0)
+        return 1
 
 
 def _tune(words: list[str], at: str, after: str = "", times: int = 1, late: bool = False) -> None:
@@ -130,6 +131,16 @@ def _tune(words: list[str], at: str, after: str = "", times: int = 1, late: bool
         _wrap(at, **{"after" if late else "before": count.step})
     sys.argv = ["tune", *words]
     tune()
+
+
+def _at_once(words: list[list[str]]) -> int:
+    """Runs commands side by side; returns the highest of their statuses."""
+    children = []
+    for command in words:
+        children.append(os.fork())
+        if children[-1] == 0:
+            os._exit(_do({"do": "tune", "words": command, "at": ""}))
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
 
 
 def _register(store: str, name: str, run_id: str, folder: str, reason: str, step: int) -> None:

@@ -14,9 +14,8 @@ from tuning.models.workbench import workbench
 from tuning.store import Store
 
 
-def mended(store: Store) -> list[str]:
+def mended(store: Store, registry: Registry) -> list[str]:
     """Mends, as the next command does, and makes sure that nothing half-made is left; returns what was said."""
-    registry = Registry(store)
     with workbench(store):
         sentences = registry.mend()
         assert not registry.mend()

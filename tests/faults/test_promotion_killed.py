@@ -46,7 +46,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Store:
     """A study of two trials."""
     root = tmp_path_factory.mktemp("store")
     (root / "fragile.yaml").write_text(SPACE)
-    run_study(str(root / "fragile.yaml"), images, study="s", store=root, workers=0, plots=False, progress=False)
+    run_study(
+        str(root / "fragile.yaml"), images, study="s", store=root, folds=1, workers=0, plots=False, progress=False
+    )
     return Store.at(root)
 
 
@@ -58,22 +60,34 @@ def promoter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Promoter]:
     promoter.close()
 
 
+def _words(store: Store, trial: str, model: str = "fragile") -> list[str]:
+    return ["promote", "s", "--trial", trial, "--model", model, "--store", str(store.root), *FORCED]
+
+
 def test_a_promotion_killed_at_any_moment_is_mended(store: Store, promoter: Promoter) -> None:
     """The champion is the old or the new one, nothing half-made is left, and openings of the test folder count."""
-
-    def words(trial: str) -> list[str]:
-        return ["promote", "s", "--trial", trial, "--store", str(store.root), *FORCED]
-
+    registry = Registry(store)
     for trial, moment, champion, openings in MOMENTS:
-        assert promoter.ask("tune", words=words(trial), **moment) == KILLED, promoter.said
+        assert promoter.ask("tune", words=_words(store, trial), **moment) == KILLED, promoter.said
         assert (store.root / "promotion" / "model").is_dir()
-        mended(store)
-        holder = Registry(store).holder("fragile", "champion")
+        mended(store, registry)
+        holder = registry.holder("fragile", "champion")
         assert (holder and holder.version) == champion
         assert sum(entry.outcome == "opened" for entry in Ledger(store).entries()) == openings
-    assert promoter.ask("tune", words=words("t0002"), at="") == 0, promoter.said
-    mended(store)
-    registry = Registry(store)
+    assert promoter.ask("tune", words=_words(store, "t0002"), at="") == 0, promoter.said
+    mended(store, registry)
     assert [(event.version, event.replaced) for event in done(registry, "fragile")] == [("1", ""), ("4", "1")]
     assert [event.state for event in registry.model("fragile").events] == ["done", "abandoned", "done"]
     assert registry.tags(registry.find("fragile"))["pneumo.replaces"] == "1"
+
+
+def test_two_promotions_at_once_come_one_after_the_other(store: Store, promoter: Promoter) -> None:
+    """The second waits, says so, and replaces the first."""
+    before = promoter.said
+    assert promoter.ask("at_once", words=[_words(store, trial, "both") for trial in ("t0001", "t0002")]) == 0
+    assert promoter.said.removeprefix(before).count("waiting: another promotion") == 1
+    registry = Registry(store)
+    assert mended(store, registry) == []
+    assert [(event.version, event.replaced) for event in done(registry, "both")] == [("1", ""), ("2", "1")]
+    tags = [version.tags["pneumo.trial"] for version in registry.model("both").versions]
+    assert sorted(tags) == ["t0001", "t0002"]

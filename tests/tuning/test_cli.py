@@ -25,6 +25,8 @@ COMMANDS = [
     "list",
     "leaderboard",
     "ui",
+    "registry",
+    "rollback",
     "cache",
     "cache list",
     "cache clear",

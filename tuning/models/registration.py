@@ -183,7 +183,10 @@ class Registration:
             yield f"mended: {version.name}/{version.version}, left by a promotion that was cut off, was removed"
 
     def _remove_uploads(self) -> Iterator[str]:
-        experiments = [experiment.experiment_id for experiment in every(self._client.search_experiments, view_type=3)]
+        from mlflow.entities import ViewType
+
+        found = every(self._client.search_experiments, view_type=ViewType.ALL)
+        experiments = [experiment.experiment_id for experiment in found]
         for start in range(0, len(experiments), _PAGE):
             some = experiments[start : start + _PAGE]
             for model in list(every(self._client.search_logged_models, some, f"tags.`{MAKING}` = '{self._store}'")):

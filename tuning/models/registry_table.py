@@ -33,7 +33,7 @@ def model_rows(model: RegisteredModel) -> dict[str, Any]:
 def versions_table(model: RegisteredModel) -> Table:
     """Returns the versions of a model for a terminal of 100 columns: which is what, on what numbers."""
     table = Table(show_lines=True)
-    for heading in ("version", "alias", "trial, study", "registered (UTC)", *_SHOWN.values()):
+    for heading in ("version", "alias", "trial, study", "made (UTC)", *_SHOWN.values()):
         table.add_column(heading, overflow="fold")
     for version in model.versions:
         tags = version.tags

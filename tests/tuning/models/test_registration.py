@@ -177,6 +177,23 @@ def test_where_nothing_is_registered(tmp_path: Path, base: tuple[Store, str]) ->
     assert (code, "model nobody: not found; registered are: " in err) == (2, True)
 
 
+def test_while_a_promotion_runs_nothing_is_mended(base: tuple[Store, str], tmp_path: Path) -> None:
+    """What bears the mark of this store may be in the making just now; the command says so and shows it."""
+    store, run_id = base
+    register(store, "busy", run_id, tmp_path / "m")
+    client = MlflowClient(Registry(store).uri)
+    source, mark = client.get_model_version("busy", "1").source, {"pneumo.making": store_id(store)}
+    client.create_model_version("busy", source, run_id=run_id, tags=mark)
+    with workbench(store):
+        code, out, err = tune(store, "registry", "busy", "--json")
+        assert (code, json.loads(out)["busy"], "is under way" in err) == (0, True, True)
+        assert [version["being_made"] for version in json.loads(out)["models"][0]["versions"]] == [False, True]
+    code, out, err = tune(store, "registry", "busy", "--json")
+    assert json.loads(out)["mended"] == ["mended: busy/2, left by a promotion that was cut off, was removed"]
+    assert len(json.loads(out)["models"][0]["versions"]) == 1
+    assert Registry(store).folder(ModelReference("busy", "1")).is_dir()  # the files of both, which 1 needs
+
+
 def test_a_registration_that_fails_removes_what_it_made(
     base: tuple[Store, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
