@@ -19,6 +19,8 @@ from tuning.commands.export import export
 from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
+from tuning.commands.registry import registry
+from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
 from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
@@ -60,6 +62,8 @@ app.command()(predict)
 app.command()(serve)
 app.command()(evaluate)
 app.command()(export)
+app.command()(registry)
+app.command()(rollback)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(policies_app, name="policies")

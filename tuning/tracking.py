@@ -557,7 +557,7 @@ def translated(what: str) -> Iterator[None]:
     """Turns whatever MLflow raises in the block into a `TrackingError` of one line about `what`."""
     try:
         yield
-    except TrackingError:
+    except PneumoError:
         raise
     except Exception as error:  # MLflow passes on errors of SQLAlchemy, requests and the file system
         sentence = f"{what}: cannot be used ({_first_line(error)}); check --tracking-uri and --store, or leave "

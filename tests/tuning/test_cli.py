@@ -26,6 +26,8 @@ COMMANDS = [
     "leaderboard",
     "ui",
     "serve",
+    "registry",
+    "rollback",
     "cache",
     "cache list",
     "cache clear",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import ConfigError, StudyError
@@ -19,6 +17,7 @@ from tuning.models.lineage import lineage
 from tuning.models.model_card import document_model
 from tuning.models.policy import policy_for
 from tuning.models.registry import ModelReference, Registry, check_alias, check_model_name
+from tuning.models.workbench import workbench
 from tuning.ranking import defined, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
@@ -141,8 +140,9 @@ def promote(
     from pneumo_core.runtime import start_tensorflow
 
     start_tensorflow(record.started.threads)
-    with tempfile.TemporaryDirectory(prefix="tune-promote-") as scratch:
-        assembly = Assembly(store, record, chosen, name, Path(scratch), tell)
+    with workbench(store, tell) as scratch:
+        registry.mend(tell)
+        assembly = Assembly(store, record, chosen, name, scratch, tell)
         champion = Champion.of(registry, name, alias)
         decision = decide(
             assembly,

@@ -6,20 +6,25 @@ A registered model is one folder that MLflow loads in two ways: `mlflow.keras` t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pneumo_core
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.errors import ModelError
+from tuning.models.history import HistoryEvent, RegisteredModel, RegisteredVersion, events_of, iso
 from tuning.store import Store
 from tuning.tracking import prepared_uri, translated
+
+if TYPE_CHECKING:
+    from tuning.models.registration import Registration
 
 _REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "pydicom")
 _OPENCV = "opencv-python-headless"
@@ -107,12 +112,26 @@ class Registry:
     def __init__(self, store: Store, uri: str | None = None) -> None:
         import mlflow
 
+        self._store = store
         if uri is None:
             store.check_writable()
         self.uri = prepared_uri(store, uri)
         mlflow.set_tracking_uri(self.uri)  # addresses of models (models:/…) are resolved by what the process has set
         mlflow.set_registry_uri(self.uri)
         self._client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+
+    @classmethod
+    def of_existing(cls, store: Store, uri: str | None = None) -> Registry:
+        """Returns the registry of a store that has one; a question should not make a database.
+
+        Raises:
+            StoreError: if there is no such store.
+            ModelError: if nothing was ever registered in it.
+            TrackingError: if the registry cannot be reached.
+        """
+        if uri is None and not store.existing().database.exists():
+            raise ModelError(f"store {store.root}: nothing is registered in it yet; promote a trial by `tune promote`.")
+        return cls(store, uri)
 
     def find(self, reference: str | None) -> ModelReference:
         """Resolves `NAME@ALIAS`, `NAME/VERSION` or `NAME` (its champion); None for the only model there is.
@@ -181,6 +200,9 @@ class Registry:
     ) -> ModelReference:
         """Uploads a model's folder, makes it a version, and then, as the last step, gives it the alias.
 
+        The caller holds the store's workbench (`tuning.models.workbench`). Whatever ends the process, the alias points
+        to the old or to the new version, and `mend` finds the rest.
+
         Args:
             folder: as written by `write_model_folder`.
             name: of the model.
@@ -192,29 +214,112 @@ class Registry:
             description: Markdown, as the MLflow UI shows it.
 
         Raises:
-            TrackingError: if MLflow fails; the alias then still points where it did.
+            TrackingError: if MLflow fails.
+
+        Side effects:
+            Adds `SHA256SUMS` to the folder; writes to the registry.
+        """
+        registration = self._registration()
+        with translated(f"MLflow registry at {self.uri}"):
+            try:
+                version = registration.register(folder, name, alias, run_id, metrics, tags, change, description)
+            except BaseException:
+                with contextlib.suppress(Exception):  # else the next promotion does it
+                    registration.mend()
+                raise
+        return ModelReference(name, version)
+
+    def roll_back(self, reference: ModelReference, alias: str, change: Change) -> HistoryEvent:
+        """Lets an alias point to an earlier version, and records that. The caller holds the store's workbench.
+
+        Raises:
+            TrackingError: if MLflow fails.
 
         Side effects:
             Writes to the registry.
         """
-        from mlflow.entities import LoggedModelStatus, Metric
-
-        client = self._client
         with translated(f"MLflow registry at {self.uri}"):
-            experiment_id = client.get_run(run_id).info.experiment_id
-            model = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=tags)
-            client.log_model_artifacts(model.model_id, str(folder))
-            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-            logged = [Metric(key, value, 0, 0, model_id=model.model_id) for key, value in metrics.items()]
-            client.log_batch(run_id, metrics=[metric for metric in logged if metric.value == metric.value])
-            if not client.search_registered_models(f"name = '{name}'"):
-                client.create_registered_model(name)
-            source = f"models:/{model.model_id}"
-            version = client.create_model_version(
-                name, source, run_id=run_id, tags=tags, model_id=model.model_id, description=description or None
-            )
-            client.set_registered_model_alias(name, alias, version.version)
-        return ModelReference(name, str(version.version))
+            return self._registration().roll_back(reference.name, alias, reference.version, change)
+
+    def mend(self, tell: Callable[[str], None] = lambda text: None) -> list[str]:
+        """Completes or removes what promotions and rollbacks of this store left that were killed.
+
+        The caller holds the store's workbench, so none of them is alive.
+
+        Args:
+            tell: takes a sentence for each thing that was done.
+
+        Returns:
+            These sentences.
+
+        Raises:
+            TrackingError: if MLflow fails.
+
+        Side effects:
+            Writes to the registry.
+        """
+        with translated(f"MLflow registry at {self.uri}"):
+            sentences = self._registration().mend()
+        for sentence in sentences:
+            tell(sentence)
+        return sentences
+
+    def models(self) -> list[RegisteredModel]:
+        """Returns all registered models with their versions and histories, by name.
+
+        Raises:
+            TrackingError: if MLflow fails.
+            ModelError: if a history is damaged.
+        """
+        from tuning.models.registration import every
+
+        with translated(f"MLflow registry at {self.uri}"):
+            return [self._whole(model) for model in every(self._client.search_registered_models)]
+
+    def model(self, name: str) -> RegisteredModel:
+        """Returns a registered model with its versions and its history.
+
+        Raises:
+            TrackingError: if MLflow fails.
+            ModelError: if there is none of that name, or its history is damaged.
+        """
+        with translated(f"MLflow registry at {self.uri}"):
+            for model in self._client.search_registered_models(f"name = '{check_model_name(name)}'"):
+                return self._whole(model)
+            names = sorted(model.name for model in self._client.search_registered_models())
+        raise ModelError(f"model {name}: not found; registered are: {', '.join(names) or 'none yet'}.")
+
+    def _whole(self, model: Any) -> RegisteredModel:
+        from tuning.models.registration import every
+
+        found = every(self._client.search_model_versions, f"name = '{model.name}'")
+        return RegisteredModel(
+            name=model.name,
+            aliases={alias: str(version) for alias, version in sorted(dict(model.aliases).items())},
+            versions=sorted((self._version(version) for version in found), key=lambda version: int(version.version)),
+            events=events_of(dict(model.tags), model.name),
+        )
+
+    def _version(self, version: Any) -> RegisteredVersion:
+        from mlflow.exceptions import MlflowException
+
+        from tuning.models.registration import logged_model_of
+
+        model_id, metrics = logged_model_of(version), None
+        with contextlib.suppress(MlflowException):  # somebody deleted it there; the version remains
+            metrics = self._client.get_logged_model(model_id).metrics
+        return RegisteredVersion(
+            version=str(version.version),
+            at=iso(version.creation_timestamp / 1000),
+            tags=dict(version.tags),
+            metrics={metric.key: metric.value for metric in metrics or []},
+        )
+
+    def _registration(self) -> Registration:
+        from tuning.models.registration import Registration
+        from tuning.models.workbench import store_id
+
+        return Registration(self._client, store_id(self._store))
 
     def python_function(self, reference: ModelReference) -> Any:
         """Loads a version's `python_function` face.

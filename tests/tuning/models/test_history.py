@@ -1,0 +1,108 @@
+"""The history of a model: what a rollback goes back to, and what fits into the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pneumo_core.errors import ModelError
+from tuning.models.history import (
+    ABANDONED,
+    DONE,
+    INTENDED,
+    PROMOTED,
+    ROLLED_BACK,
+    HistoryEvent,
+    RegisteredModel,
+    checked_reason,
+    events_of,
+    line_of_holders,
+    next_number,
+    unrecorded_holder,
+    was_held,
+)
+
+
+def _event(number: int, version: str, replaced: str, action: str = PROMOTED, **more: object) -> HistoryEvent:
+    at = f"2026-11-25T10:{number:02d}:00.000+00:00"
+    event = HistoryEvent(number, at, "champion", action, version, replaced, "a reason", "abc123", state=DONE)  # type: ignore[arg-type]
+    return dataclasses.replace(event, **more)  # type: ignore[arg-type]
+
+
+THREE = [_event(1, "1", ""), _event(2, "2", "1"), _event(3, "3", "2")]
+
+
+@pytest.mark.parametrize(
+    ("later", "holder", "line"),
+    [
+        ([], "3", ["1", "2", "3"]),
+        ([_event(4, "2", "3", ROLLED_BACK)], "2", ["1", "2"]),
+        ([_event(4, "2", "3", ROLLED_BACK), _event(5, "1", "2", ROLLED_BACK)], "1", ["1"]),
+        ([_event(4, "2", "3", ROLLED_BACK), _event(5, "4", "2")], "4", ["1", "2", "4"]),
+        ([_event(4, "1", "3", ROLLED_BACK), _event(5, "3", "1", ROLLED_BACK)], "3", ["1", "3"]),
+        ([_event(4, "4", "3", state=ABANDONED)], "3", ["1", "2", "3"]),
+        ([_event(4, "4", "3", alias="challenger")], "3", ["1", "2", "3"]),
+        ([], "2", ["1", "2"]),  # by hand, without a record
+        ([], "9", ["1", "2", "3", "9"]),
+        ([_event(4, "10", "9")], "10", ["1", "2", "3", "9", "10"]),
+        ([], None, ["1", "2", "3"]),
+    ],
+)
+def test_rollbacks_go_back_step_by_step(later: list[HistoryEvent], holder: str | None, line: list[str]) -> None:
+    """A rollback forgets what it left; what happened by hand counts as if it had been recorded."""
+    assert line_of_holders([*THREE, *later], "champion", holder) == line
+
+
+def test_a_history_that_began_late_knows_what_was_there_before() -> None:
+    """The first event names a version that an earlier program registered."""
+    assert line_of_holders([_event(1, "7", "6")], "champion", "7") == ["6", "7"]
+    assert line_of_holders([], "champion", "1") == ["1"]
+
+
+def test_an_intent_happened_if_its_version_holds_the_alias_or_was_replaced_since() -> None:
+    """Another store may have gone on before the process that died is mended."""
+    intent = _event(4, "4", "3", state=INTENDED)
+    assert was_held(intent, [*THREE, intent], "4")
+    assert not was_held(intent, [*THREE, intent], "3")
+    assert not was_held(intent, [*THREE, intent], None)
+    assert was_held(intent, [*THREE, intent, _event(5, "5", "4")], "5")
+    assert not was_held(intent, [*THREE, intent, _event(5, "5", "3")], "5")
+
+
+def test_events_come_back_from_tags_in_order() -> None:
+    """Also after the tenth, and beside tags that are none of ours."""
+    events = [_event(number, str(number), str(number - 1)) for number in (11, 2, 1)]
+    tags = {event.key: event.to_text() for event in events} | {"pneumo.history": "x", "owner": "somebody"}
+    assert events_of(tags, "m") == sorted(events, key=lambda event: event.number)
+    assert next_number(events) == 12
+    with pytest.raises(ModelError, match=r"model m: its history is damaged in the tag pneumo\.history\.0001\.abc123"):
+        events_of({_event(1, "1", "").key: "{"}, "m")
+
+
+def test_an_event_fits_into_the_column_of_the_database() -> None:
+    """However many numbers a policy looks at; those that are none are left out."""
+    numbers = {f"test_{number}": number / 7 for number in range(999)}
+    event = _event(1, "1", "", numbers={"nan": float("nan")} | numbers, reason="ü" * 1000)
+    text = event.to_text()
+    assert 4900 < len(text) <= 5000
+    back = events_of({event.key: text}, "m")[0]
+    assert back.reason == event.reason
+    assert back.numbers["test_3"] == pytest.approx(3 / 7, rel=1e-5)
+    assert "nan" not in back.numbers
+
+
+def test_a_reason_is_a_line() -> None:
+    """Somebody will read it in a year."""
+    assert checked_reason(" two\n lines ") == "two lines"
+    for wrong in ("", " \n", "x" * 1001):
+        with pytest.raises(ModelError, match="expected 1 to 1000 characters"):
+            checked_reason(wrong)
+
+
+def test_an_alias_that_was_moved_by_hand_is_noticed() -> None:
+    """The last event says otherwise."""
+    model = RegisteredModel("m", {"champion": "3"}, [], THREE)
+    assert not unrecorded_holder(model, "champion")
+    assert unrecorded_holder(dataclasses.replace(model, aliases={"champion": "2"}), "champion")
+    assert unrecorded_holder(dataclasses.replace(model, aliases={}), "champion")
