@@ -14,6 +14,7 @@ from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
+from tuning.commands.doctor import doctor, gc
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
 from tuning.commands.spaces import spaces_app
@@ -53,6 +54,8 @@ app.command()(leaderboard)
 app.command()(ui)
 app.command()(promote)
 app.command()(predict)
+app.command()(doctor)
+app.command()(gc)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(cache_app, name="cache")

@@ -55,11 +55,16 @@ def store_of(journal: Path) -> str:
 
 
 def _moved(started: StudyStarted, old: str, root: str) -> StudyStarted:
-    places = ("data", "data_root", "space_source", "tracking_uri")
-    moved = {name: relocated(getattr(started, name), old, root) for name in places}
     cache = started.work.get("cache")
-    work = started.work | ({"cache": relocated(cache, old, root)} if cache else {})
-    return dataclasses.replace(started, **moved, store=root, work=work)
+    return dataclasses.replace(
+        started,
+        data=relocated(started.data, old, root),
+        data_root=relocated(started.data_root, old, root),
+        space_source=relocated(started.space_source, old, root),
+        store=root,
+        tracking_uri=relocated(started.tracking_uri, old, root),
+        work=started.work | ({"cache": relocated(cache, old, root)} if cache else {}),
+    )
 
 
 def _unrecorded_store(started: StudyStarted, journal: Path) -> str:
