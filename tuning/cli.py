@@ -14,7 +14,8 @@ from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
-from tuning.commands.doctor import doctor, gc
+from tuning.commands.doctor import doctor
+from tuning.commands.gc import gc
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
 from tuning.commands.spaces import spaces_app

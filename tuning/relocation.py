@@ -55,10 +55,10 @@ def store_of(journal: Path) -> str:
 
 
 def _moved(started: StudyStarted, old: str, root: str) -> StudyStarted:
+    """What was given as `--data` stays as it was given: MLflow has it as a parameter, which nothing can change."""
     cache = started.work.get("cache")
     return dataclasses.replace(
         started,
-        data=relocated(started.data, old, root),
         data_root=relocated(started.data_root, old, root),
         space_source=relocated(started.space_source, old, root),
         store=root,

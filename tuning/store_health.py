@@ -98,6 +98,10 @@ def studies(store: Store) -> Iterator[Diagnosis]:
 
 def _study(folder: StudyFolder) -> Iterator[Diagnosis]:
     what, held = f"study {folder.name}", folder.is_held()
+    if not folder.has_begun():
+        if not held:
+            yield Diagnosis(what, "note", "never began: its process died before", "tune gc")
+        return
     try:
         record = replay(read_journal(folder.journal))
     except PneumoError as error:

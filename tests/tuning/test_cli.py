@@ -27,6 +27,8 @@ COMMANDS = [
     "ui",
     "cache",
     "cache list",
+    "doctor",
+    "gc",
     "cache clear",
     "spaces",
     "spaces show",

@@ -10,9 +10,8 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator
 
-from pneumo_core.errors import PneumoError, StoreError
+from pneumo_core.errors import PneumoError, StoreError, StudyError
 from tuning.events import RunLinked
 from tuning.journal import read_journal
 from tuning.models.holdings import Holdings
@@ -22,8 +21,6 @@ from tuning.record import replay
 from tuning.store import Store, StudyFolder
 
 DEFAULT_AGE_S = 30 * 86_400.0
-
-Tell = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +60,19 @@ def dispose(
         Deletes files, and rows of MLflow's database.
     """
     now = time.time() if now is None else now
-    known = _Studies.of(store.existing())
-    items, remarks = list(_local(store, older_than_s, now)), list(known.remarks)
-    holdings = _holdings(store)
+    holdings = _holdings(store.existing())
+    known = _Studies.of(store)
+    items = [item for name in store.study_names() for item in _tidied(StudyFolder(store.studies / name), dry_run)]
+    remarks = list(known.remarks)
+    rest = list(unfinished_files(store, older_than_s, now))
     if holdings:
         found = MlflowLeftovers(store, holdings, older_than_s, now, known.busy, known.linked)
         rows = [item for item in found.all() if item.row or not known.elsewhere]
-        items, remarks = [*items, *rows], [*remarks, *found.kept]
+        rest, remarks = [*rest, *rows], [*remarks, *found.kept]
     if not dry_run:
-        items = [item for item in items if _remove(item, holdings)]
+        rest = [item for item in rest if _remove(item, holdings)]
         _drop_empty_folders(store)
-    return Disposal(items, remarks)
+    return Disposal([*items, *rest], remarks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +99,8 @@ class _Studies:
         unread = False
         for name in store.study_names():
             folder = StudyFolder(store.studies / name)
+            if not folder.has_begun():
+                continue
             try:
                 events = list(read_journal(folder.journal))
                 record = replay(events)
@@ -125,13 +126,20 @@ def _holdings(store: Store) -> Holdings | None:
     return Holdings(embedded_uri(store))
 
 
-def _local(store: Store, older_than_s: float, now: float) -> Iterator[Leftover]:
-    for name in store.study_names():
-        folder = StudyFolder(store.studies / name)
-        with contextlib.suppress(PneumoError):  # of a damaged journal, which was told of
-            if not folder.is_held():
-                yield from study_leftovers(folder, replay(read_journal(folder.journal)))
-    yield from unfinished_files(store, older_than_s, now)
+def _tidied(folder: StudyFolder, dry_run: bool) -> list[Leftover]:
+    """What a study has left, removed while no process can take the study up."""
+    if folder.is_held() or not folder.has_begun():
+        return []
+    with contextlib.suppress(StudyError), contextlib.nullcontext() if dry_run else folder.hold():
+        try:
+            record = replay(read_journal(folder.journal))
+        except StoreError:  # a damaged journal, which was told of
+            return []
+        items = list(study_leftovers(folder, record))
+        for item in items if not dry_run else ():
+            _remove(item, None)
+        return items
+    return []
 
 
 def _remove(item: Leftover, holdings: Holdings | None) -> bool:

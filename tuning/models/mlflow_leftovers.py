@@ -72,44 +72,56 @@ class MlflowLeftovers:
         self.needs = needs_of(holdings.versions(), self._runs, [*self._models, *self._buried])
         ripe_runs, ripe_models = holdings.deleted_runs(older_than_s), holdings.deleted_models(older_than_s)
         self.kept: list[str] = []
-        self._ripe = [run for run in self._runs if run.run_id in ripe_runs and run.study_id not in busy]
-        self._going = {run.run_id for run in self._ripe if self._may_go("run", run.run_id, self.needs.runs)}
-        self._ripe_models = [m for m in ripe_models if self._may_go("logged model", m.model_id, self.needs.models)]
+        ripe = [run for run in self._runs if run.run_id in ripe_runs and run.study_id not in busy]
+        self._going = [r for r in ripe if self._may_go("run", r.run_id, r.location, self.needs.runs)]
+        self._ripe_models = [
+            m for m in ripe_models if self._may_go("logged model", m.model_id, m.location, self.needs.models)
+        ]
 
     def all(self) -> Iterator[Leftover]:
         """Returns what can go, in an order that may be broken off anywhere: models, runs, experiments, folders."""
         for model in self._stray_models():
             what = f"logged model {model.model_id}, which no version is made from"
             yield self._of_row(what, model.location, ("model", model.model_id))
-        for run in self._ripe:
-            if run.run_id in self._going:
-                yield self._of_row(f"deleted run {run.name} {run.run_id}", run.location, ("run", run.run_id))
+        for run in self._going:
+            yield self._of_row(f"deleted run {run.name} {run.run_id}", run.location, ("run", run.run_id))
         yield from self._empty_experiments()
         yield from self._stray_folders()
 
-    def _may_go(self, what: str, identifier: str, needed: dict[str, str]) -> bool:
+    def _may_go(self, what: str, identifier: str, location: str, needed: dict[str, str]) -> bool:
+        deleted = f"{what} {identifier}: was deleted in MLflow"
         if identifier in needed:
-            self.kept.append(f"{what} {identifier}: was deleted in MLflow, but {needed[identifier]} needs it; it stays")
-        return identifier not in needed
+            self.kept.append(f"{deleted}, but {needed[identifier]} needs it; it stays")
+        elif self._files(location, identifier) is None:
+            self.kept.append(f"{deleted}, but its files lie outside of this store; it stays")
+        else:
+            return True
+        return False
 
     def _stray_models(self) -> list[HeldModel]:
         """Deleted models, those of runs that go, and what a promotion left that never came to its end."""
         limit = self._now - max(self._older_than_s, _UPLOADING_S)
+        runs = {run.run_id for run in self._going}
         unused = [model for model in self._models if model.model_id not in self.needs.models]
-        left = [m for m in unused if m.run_id in self._going or ((m.ours or not m.ready) and m.changed_at < limit)]
-        return [*self._ripe_models, *left]
+        left = [m for m in unused if m.run_id in runs or ((m.ours or not m.ready) and m.changed_at < limit)]
+        return [*self._ripe_models, *(m for m in left if self._files(m.location, m.model_id))]
+
+    def _files(self, location: str, identifier: str) -> Path | None:
+        """The folder of a run or model, be it there or not: MLflow keeps files in `<id>/artifacts`."""
+        folder = local_folder(location)
+        if folder is None or folder.parent.name != identifier:
+            return None
+        return folder.parent if folder.resolve().is_relative_to(self._store.artifacts) else None
 
     def _of_row(self, what: str, location: str, row: Row) -> Leftover:
-        """MLflow keeps files in `<id>/artifacts`; those that lie outside of the store are not touched."""
-        folder = local_folder(location)
-        files = folder.parent if folder and folder.parent.name == row[1] else None
-        if files is None or not files.is_relative_to(self._store.artifacts) or not files.is_dir():
-            files = None
-        return Leftover(what, files, size_of(files) if files else 0, row)
+        files = self._files(location, row[1])
+        present = files if files and files.is_dir() else None
+        return Leftover(what, present, size_of(present) if present else 0, row)
 
     def _empty_experiments(self) -> Iterator[Leftover]:
         """Deleted ones of which nothing remains when the rest has gone."""
-        stay = {run.experiment_id for run in self._runs if run.run_id not in self._going}
+        going = {run.run_id for run in self._going}
+        stay = {run.experiment_id for run in self._runs if run.run_id not in going}
         gone = {model.model_id for model in self._stray_models()}
         homes = {model.location for model in [*self._models, *self._buried] if model.model_id not in gone}
         for experiment in self._experiments:
