@@ -108,6 +108,14 @@ def prepare_embedded(store: Store) -> None:
         with contextlib.closing(sqlite3.connect(store.database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         MlflowClient(embedded_uri(store)).search_experiments(max_results=1)
+    _forget_places()
+
+
+def _forget_places() -> None:
+    """MLflow remembers for a whole process where a run's files lie, by an id that copies of a store share."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
 
 
 def experiment_of(record: StudyRecord) -> str:

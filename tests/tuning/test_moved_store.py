@@ -31,10 +31,12 @@ from tuning.tracking import embedded_uri
 def moved(with_model: Store, tmp_path: Path) -> Iterator[Store]:
     """The store in another folder; what it is a copy of is taken away, so that nothing can be read from there."""
     shutil.copytree(with_model.root, tmp_path / "somewhere else" / "runs")
-    with_model.root.rename(with_model.root.parent / "away")
+    away = with_model.root.rename(with_model.root.parent / "away")
     yield Store.at(tmp_path / "somewhere else" / "runs")
-    assert not with_model.root.exists(), "something was written to where the store was"
-    (with_model.root.parent / "away").rename(with_model.root)
+    written = with_model.root.exists()
+    shutil.rmtree(with_model.root, ignore_errors=True)
+    away.rename(with_model.root)
+    assert not written, "something was written to where the store was"
 
 
 def _digest_of_all(root: Path) -> str:
