@@ -26,7 +26,7 @@ def parse_size(text: str) -> int | None:
 
 
 def parse_duration(option: str, text: str | None) -> float | None:
-    """Returns the seconds that `90s`, `30m`, `2h` or `1h30m` mean; None for None.
+    """Returns the seconds that `90s`, `30m`, `2h`, `1h30m` or `30d` mean; None for None.
 
     Args:
         option: that the text was given for, for the message.
@@ -37,11 +37,11 @@ def parse_duration(option: str, text: str | None) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if not (hours or minutes or seconds):
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
+    if not (days or hours or minutes or seconds):
         raise ConfigError(f"{option} {text}: expected a duration such as 90s, 30m, 2h or 1h30m.")
-    return hours * 3600.0 + minutes * 60.0 + seconds
+    return days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds
 
 
 def parse_classes(text: str) -> tuple[str, str]:

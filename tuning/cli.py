@@ -14,8 +14,10 @@ from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
 from tuning.commands.data import data_app
+from tuning.commands.doctor import doctor
 from tuning.commands.evaluate import evaluate
 from tuning.commands.export import export
+from tuning.commands.gc import gc
 from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
@@ -64,6 +66,8 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(registry)
 app.command()(rollback)
+app.command()(doctor)
+app.command()(gc)
 app.add_typer(data_app, name="data")
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(policies_app, name="policies")

@@ -43,6 +43,7 @@ class StudyStarted:
         folds: that every trial is trained in; 1 for a hold-out.
         patient_pattern: regular expression that finds the patient in an image's path; empty for the data set's names.
         confirm: how the leaders are confirmed, see `search_spaces.Confirmation`; empty for not at all.
+        store: folder of the store; paths inside it move with it, see `tuning.relocation`.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -76,6 +77,7 @@ class StudyStarted:
     folds: int = 1
     patient_pattern: str = ""
     confirm: dict[str, Any] = dataclasses.field(default_factory=dict)
+    store: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ _LIBRARIES = (
     "scipy",
     "tensorflow",
 )
-_COMPARED = ("data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
+_COMPARED = ("store", "data_root", "data_digest", "split_digest", "images", "definition", "code", "versions", "threads")
 _SHOWN_DIGITS = 12
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pneumo_core.durability import flush
 from pneumo_core.errors import StoreError
 from tuning.events import EVENTS, Event
+from tuning.relocation import at_home
 
 FORMAT_VERSION = 1
 
@@ -110,6 +111,8 @@ def read_journal(path: Path) -> Iterator[Event]:
 def read_entries(path: Path, start: int = 0) -> Iterator[Entry]:
     """Reads the lines of a journal that begin at a place, as `read_journal` does.
 
+    What they say of places in the store is told as these are now, should the store have been moved.
+
     Args:
         path: of the file.
         start: `end` of the last line that is known already.
@@ -125,7 +128,7 @@ def read_entries(path: Path, start: int = 0) -> Iterator[Entry]:
         start += len(line) + 1
         where = f"line {number}" if counted else f"line ending at byte {start}"
         event, at = _parse(line, f"journal {path}, {where}")
-        yield Entry(event, at, start)
+        yield Entry(at_home(event, path), at, start)
 
 
 def drop_torn_line(path: Path) -> None:

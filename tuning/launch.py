@@ -20,6 +20,7 @@ from tuning.checkpoints import Checkpoints
 from tuning.events import StudyResumed, StudyStarted
 from tuning.identity import code_digests, differences, identity_of
 from tuning.journal import drop_torn_line
+from tuning.moved_store import refuse_moved
 from tuning.preparation import Preparation, prepare
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
@@ -108,6 +109,7 @@ def launch_study(
     """
     _refuse_early(settings)
     settings.store.check_writable()
+    refuse_moved(settings.store)
     with _workers(settings.work, tell, workers) as workers:
         prepared = prepare(settings, tell)
         prepared.data.check_cache()
@@ -158,6 +160,7 @@ def resume_study(
         As `launch_study`.
     """
     folder = store.existing().study(name)
+    refuse_moved(store)
     with folder.hold():
         drop_torn_line(folder.journal)
         record = load_record(store, name)
@@ -393,4 +396,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         folds=prepared.split.folds,
         patient_pattern=settings.patient_pattern or "",
         confirm=_confirm(settings),
+        store=str(settings.store.root),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuning.backlog import Cursor
 from tuning.journal import Journal, drop_torn_line, read_journal
+from tuning.moved_store import refuse_moved
 from tuning.projection import Projection
 from tuning.record import StudyRecord, replay
 from tuning.store import Store, StudyFolder
@@ -40,6 +41,7 @@ def sync_study(store: Store, name: str, tracking_uri: str | None, tell: Callable
         Writes to MLflow and to the study's folder.
     """
     folder = store.existing().study(name)
+    refuse_moved(store)
     with folder.hold():
         record = _begun(folder)
         projection = _dead_study(store, folder, record, recorded_uri(record, tracking_uri), tell)

@@ -7,7 +7,6 @@ journal's times, so that writing something again changes nothing; `tuning.projec
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from pneumo_core.errors import PneumoError, StoreError, TrackingError
 from tuning.events import StudyStarted
 from tuning.journal import Entry
+from tuning.moved_store import locked_database, refuse_moved
 from tuning.pages import RUN_STATUS, TEXT_LIMIT, Page, study_page, study_tags, trial_page
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store, StudyFolder
@@ -90,25 +90,32 @@ def prepare_embedded(store: Store) -> None:
     Several processes on a fresh database would otherwise migrate it side by side and fail.
 
     Raises:
-        TrackingError: if the file is not a database, or belongs to a newer MLflow.
+        TrackingError: if the file is not a database, belongs to a newer MLflow, or the store was moved.
 
     Side effects:
         Creates the database and its lock file in the store.
     """
     from mlflow import MlflowClient
 
-    with (store.root / ".mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with translated(f"MLflow database {store.database}"):
-            if not store.database.exists():
-                # Made under another name: a migration that is cut short cannot be taken up again.
-                unfinished = store.root / ".mlflow.db.new"
-                unfinished.unlink(missing_ok=True)
-                MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
-                unfinished.rename(store.database)
-            with contextlib.closing(sqlite3.connect(store.database)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            MlflowClient(embedded_uri(store)).search_experiments(max_results=1)
+    refuse_moved(store)
+    with locked_database(store), translated(f"MLflow database {store.database}"):
+        if not store.database.exists():
+            # Made under another name: a migration that is cut short cannot be taken up again.
+            unfinished = store.root / ".mlflow.db.new"
+            unfinished.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+            unfinished.rename(store.database)
+        with contextlib.closing(sqlite3.connect(store.database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        MlflowClient(embedded_uri(store)).search_experiments(max_results=1)
+    _forget_places()
+
+
+def _forget_places() -> None:
+    """MLflow remembers for a whole process where a run's files lie, by an id that copies of a store share."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
 
 
 def experiment_of(record: StudyRecord) -> str:

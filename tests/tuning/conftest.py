@@ -62,3 +62,30 @@ def finished(
     root = tmp_path_factory.mktemp("store with spaces")
     result = run_study(str(tiny_space), phantoms, study="first", store=root, workers=0, progress=False)
     return Store.at(root), result.record, result.summary()
+
+
+@pytest.fixture(scope="session")
+def with_model(tmp_path_factory: pytest.TempPathFactory, tiny_space: Path) -> Store:
+    """A store that holds its own images, a study of one trial, and a model of it with the champion's alias.
+
+    Not to be changed; copy it with `copied`.
+    """
+    import keras
+
+    from pneumo_core.classifier import ClassifierSettings
+    from tuning.models.registry import Change, Registry, write_model_folder
+
+    root = tmp_path_factory.mktemp("models") / "a store"
+    images = write_phantoms(root / "data" / "demo-0", patients=16, size_px=(40, 64))
+    plain = {"workers": 0, "progress": False, "plots": False}
+    result = run_study(str(tiny_space), images, study="own", store=root, trials=1, **plain)  # type: ignore[arg-type]
+    pixels = keras.Input((32, 32, 1), name="pixels")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+    network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(flat))
+    folder = tmp_path_factory.mktemp("network") / "model"
+    write_model_folder(folder, network, ClassifierSettings(32, ("NORMAL", "PNEUMONIA"), 0.5))
+    run_id = result.record.trials["t0001"].run_id or ""
+    Registry(Store.at(root)).register(
+        folder, "tiny", "champion", run_id=run_id, metrics={}, tags={"pneumo.study": "own"}, change=Change("a test")
+    )
+    return Store.at(root)

@@ -30,6 +30,8 @@ COMMANDS = [
     "rollback",
     "cache",
     "cache list",
+    "doctor",
+    "gc",
     "cache clear",
     "spaces",
     "spaces show",
