@@ -24,11 +24,13 @@ _CORE_ASIDE = {
     "errors",
     "explain",
     "explain_plots",
+    "familiarity",
     "findings",
     "fit_verdict",
     "phantom",
     "phantom_set",
     "plots",
+    "prediction_panel",
     "provenance",
     "shortcuts",
 }

@@ -265,7 +265,7 @@ def test_predict_prints_rows_and_draws_the_panel(
     )
     rows = json.loads(out)
     assert code == 0
-    keys = "image probability normal_probability label band recommendation threshold true_label model_version"
+    keys = "image probability normal_probability label band recommendation threshold true_label model_version warning"
     assert list(rows[0]) == keys.split()
     assert [row["probability"] for row in rows] == sorted((row["probability"] for row in rows), reverse=True)
     labels = {Path(row["image"]).name: row["true_label"] for row in rows}
