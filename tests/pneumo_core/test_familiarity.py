@@ -54,12 +54,13 @@ def test_chests_that_are_not_shown_as_in_training_are_warned_of(
     familiarity: Familiarity, others: np.ndarray, change: str
 ) -> None:
     """Nearly all of them, whatever was done to them."""
+    shuffle = np.random.default_rng(0).permuted
     changed = {
         "inverted": lambda: 255 - others,
         "turned": lambda: np.rot90(others, axes=(1, 2)),
         "half of it": lambda: others[:, :, :16].repeat(2, axis=2),
         "in a frame": lambda: np.pad(others, ((0, 0), (8, 8), (8, 8), (0, 0))),
-        "shuffled": lambda: np.random.default_rng(0).permuted(others.reshape(len(others), -1), axis=1).reshape(others.shape),
+        "shuffled": lambda: shuffle(others.reshape(len(others), -1), axis=1).reshape(others.shape),
     }[change]()
     assert _warned(familiarity, changed) > 0.95
 
@@ -92,9 +93,7 @@ def test_patients_are_held_out_whole() -> None:
     np.testing.assert_allclose(np.repeat(once, 10), often, rtol=1e-6)
 
 
-def test_its_file_holds_all_of_it_and_no_pickle(
-    familiarity: Familiarity, others: np.ndarray, tmp_path: Path
-) -> None:
+def test_its_file_holds_all_of_it_and_no_pickle(familiarity: Familiarity, others: np.ndarray, tmp_path: Path) -> None:
     """Loaded back it says the same; a folder without the file gives none."""
     assert Familiarity.load(tmp_path) is None
     familiarity.save(tmp_path)
@@ -112,7 +111,7 @@ def test_images_of_one_patient_alone_cannot_be_described() -> None:
         Familiarity.fit(np.zeros((3, 16, 16, 1), np.uint8), ["a", "a", "a"])
 
 
-@pytest.mark.parametrize("size", [16, 32, 50, 224])
+@pytest.mark.parametrize("size", [16, 50, 224])
 def test_images_of_every_size_are_measured(size: int) -> None:
     """Whatever size the network sees."""
     rng = np.random.default_rng(0)

@@ -83,7 +83,8 @@ class Predictions:
             table.add_column(heading, justify="right" if heading == "probability" else "left", overflow="fold")
         for row in self.rows:
             probability, true_label = f"{row['probability']:.4f}", row["true_label"] or "–"
-            table.add_row(escape(row["image"]), probability, row["label"], true_label, row["recommendation"])
+            recommendation = row["recommendation"] + (" (see the warning)" if row["warning"] else "")
+            table.add_row(escape(row["image"]), probability, row["label"], true_label, recommendation)
         return table
 
     @property

@@ -290,8 +290,12 @@ def test_predict_names_what_it_cannot_use_and_classifies_the_rest(
     assert all(name in err for name in ("text.jpeg", "cut.jpeg", "no"))
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
     code, out, err = _predict(study[0], tmp_path / "small.png", "--json")
-    assert (code, len(json.loads(out)), len(err.splitlines())) == (0, 1, 1)
+    assert (code, len(err.splitlines())) == (0, 2)
     assert "small.png: expected a radiograph of at least 64 px a side, got 20 × 20 px" in err
+    assert "small.png: expected a frontal chest radiograph like the model's training images" in err
+    (row,) = json.loads(out)
+    assert "at least 64 px a side" in row["warning"]
+    assert "do not rely on the prediction" in row["warning"]
     code, _, err = _predict(study[0], good, "--plot", tmp_path / "p.xyz")
     assert (code, "--plot" in err) == (2, True)
 
