@@ -2,8 +2,9 @@
 
 Two bell curves (multivariate normal distributions) describe the training images as the network sees them: one their
 layout, 16 × 16 gray values of equal brightness and contrast, the other their tones, eleven simple measures. How far an
-image lies from them is its Mahalanobis distance. How far is too far, images decide that the curves were not fitted to:
-patients are held out in turn, and the farthest 1 % of their images mark the limit.
+image lies from them is its Mahalanobis distance; a third number compares its layout with what it would be upside down.
+How far is too far, images decide that the curves were not fitted to: patients are held out in turn, and the farthest
+1 % of their images mark the limit.
 
 This module travels inside every registered model: see `classifier`.
 """
@@ -33,8 +34,8 @@ WARNED_SHARE = 0.01
 _FOLDS = 5
 _SIDE_PX, _LAYOUT_PX = 32, 16
 _FLAT = 8.0  # an image that varies by less, in gray values, is not stretched to full contrast: that would be noise
-_ASPECTS = ("layout", "brightness and contrast")
-_SHRINKAGE = (0.05, 0.001)
+_ASPECTS = ("its layout", "its brightness and contrast", "which side is up")
+_LAYOUT_SHRINKAGE, _TONES_SHRINKAGE = 0.05, 0.001
 # Of each measure of `_tones`, so that one in which all training images agree does not forbid every other value.
 _LEAST_SPREAD = np.array([0.02, 0.1, 0.02, 0.02, 0.02, 0.02, 0.05, 0.05, 0.1, 0.1, 0.05])
 
@@ -75,12 +76,14 @@ class Familiarity:
     """What the images look like that a classifier was made with, and how unlike them an image may be.
 
     Attributes:
-        curves: of the layout and of the tones.
-        scales: (2,) the distances that `WARNED_SHARE` of the held-out images exceed, for each curve alone.
+        layout: of the training images.
+        tones: of the training images.
+        scales: (3,) what `WARNED_SHARE` of the held-out images exceed, for each of the `_distances` alone.
         held_out: (N,) strangeness of the held-out images, ascending.
     """
 
-    curves: tuple[BellCurve, BellCurve]
+    layout: BellCurve
+    tones: BellCurve
     scales: Values
     held_out: Values
 
@@ -96,15 +99,13 @@ class Familiarity:
         Raises:
             ValueError: if there are fewer than two patients.
         """
-        measures, fold = _measures(pixels), _folds(patients, seed)
-        distances = np.empty((len(pixels), len(measures)))
+        (layouts, tones), fold = _measures(pixels), _folds(patients, seed)
+        distances = np.empty((len(pixels), len(_ASPECTS)))
         for number in range(fold.max() + 1):
             held = fold == number
-            for column, (values, shrinkage) in enumerate(zip(measures, _SHRINKAGE, strict=True)):
-                distances[held, column] = BellCurve.fit(values[~held], shrinkage).distances(values[held])
+            distances[held] = _distances(*_curves(layouts[~held], tones[~held]), layouts[held], tones[held])
         scales = _limits(distances)
-        layout, tones = (BellCurve.fit(*of) for of in zip(measures, _SHRINKAGE, strict=True))
-        return cls((layout, tones), scales, np.sort((distances / scales).max(axis=1)))
+        return cls(*_curves(layouts, tones), scales, np.sort((distances / scales).max(axis=1)))
 
     @property
     def limit(self) -> float:
@@ -112,16 +113,15 @@ class Familiarity:
         return float(_limits(self.held_out))
 
     def strangeness(self, pixels: np.ndarray) -> Values:
-        """Returns how far images lie from the training images, by each curve, in units of `scales`.
+        """Returns how far images lie from the training images, by each of the `_distances`, in units of `scales`.
 
         Args:
             pixels: (N, size, size, 1) uint8, as the network sees them.
 
         Returns:
-            (N, 2).
+            (N, 3).
         """
-        measured = zip(self.curves, _measures(pixels), strict=True)
-        return np.stack([curve.distances(values) for curve, values in measured], axis=1) / self.scales
+        return _distances(self.layout, self.tones, *_measures(pixels)) / self.scales
 
     def warning(self, pixels: np.ndarray) -> str | None:
         """Returns a sentence about an image that is too unlike the training images; None about any other.
@@ -132,10 +132,10 @@ class Familiarity:
         by_aspect = self.strangeness(pixels[None, :, :, None])[0]
         if by_aspect.max() <= self.limit:
             return None
-        strange = " and ".join(name for name, far in zip(_ASPECTS, by_aspect > self.limit, strict=True) if far)
         return (
-            f"expected a frontal chest radiograph like the model's training images, got an image that is more unlike "
-            f"them than {self._most(by_aspect.max())} of them, in {strange}; do not rely on the prediction."
+            "expected a frontal chest radiograph like the model's training images, got an image that is more unlike "
+            f"them than {self._most(by_aspect.max())} of them, most of all in {_ASPECTS[by_aspect.argmax()]}; do not "
+            "rely on the prediction."
         )
 
     def _most(self, strangeness: float) -> str:
@@ -149,7 +149,7 @@ class Familiarity:
             Writes `FAMILIARITY_FILE`.
         """
         arrays: dict[str, Any] = {"scales": self.scales, "held_out": self.held_out}
-        for name, curve in zip(("layout", "tones"), self.curves, strict=True):
+        for name, curve in {"layout": self.layout, "tones": self.tones}.items():
             arrays |= {f"{name}_mean": curve.mean, f"{name}_whitener": curve.whitener}
         np.savez_compressed(folder / FAMILIARITY_FILE, **arrays)
 
@@ -160,7 +160,19 @@ class Familiarity:
             return None
         with np.load(folder / FAMILIARITY_FILE, allow_pickle=False) as file:
             layout, tones = (BellCurve(file[f"{of}_mean"], file[f"{of}_whitener"]) for of in ("layout", "tones"))
-            return cls((layout, tones), file["scales"], file["held_out"])
+            return cls(layout, tones, file["scales"], file["held_out"])
+
+
+def _curves(layouts: Values, tones: Values) -> tuple[BellCurve, BellCurve]:
+    return BellCurve.fit(layouts, _LAYOUT_SHRINKAGE), BellCurve.fit(tones, _TONES_SHRINKAGE)
+
+
+def _distances(layout: BellCurve, tones: BellCurve, of_layouts: Values, of_tones: Values) -> Values:
+    """Returns (N, 3): how far in layout and in tones; how far in layout, compared with the image upside down."""
+    far = layout.distances(of_layouts)
+    upside_down = of_layouts.reshape(-1, _LAYOUT_PX, _LAYOUT_PX)[:, ::-1].reshape(of_layouts.shape)
+    turned = np.maximum(layout.distances(upside_down), 1e-6)
+    return np.stack([far, tones.distances(of_tones), far / turned], axis=1)
 
 
 def _limits(values: Values) -> Values:
