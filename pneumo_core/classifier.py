@@ -185,7 +185,7 @@ class PythonFunction:
         Returns:
             A frame with a row for each image: probability, normal_probability, label, band, recommendation, warning
             and error. An image that is unlike those that the model was made with has a sentence in `warning`. One that
-            cannot be used has a sentence in `error` and nothing elsewhere; it does not spoil the others.
+            cannot be used has a sentence in `error` and None elsewhere; it does not spoil the others.
         """
         import pandas as pd
 
@@ -201,7 +201,9 @@ class PythonFunction:
         columns = [*(field.name for field in dataclasses.fields(Prediction)), "warning", "error"]
         said, nothing = iter(self._said(pixels)), dict.fromkeys(columns)
         rows = [{**nothing, "error": error} if error else next(said) for error in errors]
-        return pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=columns)
+        incomplete = frame.columns[frame.isna().any()]  # pandas would make NaN of None, which is no JSON
+        return frame.astype(dict.fromkeys(incomplete, object)).where(frame.notna(), None)
 
     def _said(self, pixels: list[np.ndarray]) -> Iterator[dict[str, Any]]:
         classifier = self._classifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -14,7 +15,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 from matplotlib.figure import Figure
+from mlflow.pyfunc import scoring_server
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -157,9 +160,20 @@ def test_what_is_no_chest_is_warned_about_and_classified_all_the_same(
     assert [row["warning"] for row in familiar] == [None] * len(chests)
     images = pd.DataFrame({"image": [page.read_bytes(), b"no image", chests[0].read_bytes()]})
     answer = mlflow.pyfunc.load_model(str(folder)).predict(images)
-    assert answer["warning"].dropna().tolist() == [strange["warning"]]
-    assert answer["warning"][0] == strange["warning"]
+    assert answer["warning"].tolist() == [strange["warning"], None, None]
     assert answer["error"].notna().tolist() == [False, True, False]
+
+
+def test_the_warning_arrives_over_http(folder: Path, phantoms: Path, page: Path) -> None:
+    """MLflow's own server answers with it, or with null; nothing in the answer is NaN, which JSON does not know."""
+    chest = max((phantoms / "test" / "NORMAL").iterdir(), key=lambda path: path.stat().st_size)
+    images = [[base64.b64encode(path.read_bytes()).decode()] for path in (page, chest)] + [["no image"]]
+    client = TestClient(scoring_server.init(mlflow.pyfunc.load_model(str(folder))))
+    answer = client.post("/invocations", json={"dataframe_split": {"columns": ["image"], "data": images}})
+    strange, familiar, unusable = json.loads(answer.text, parse_constant=pytest.fail)["predictions"]
+    assert "expected a frontal chest radiograph" in strange["warning"]
+    assert (familiar["warning"], familiar["error"]) == (None, None)
+    assert (unusable["warning"], unusable["probability"]) == (None, None)
 
 
 def test_a_model_that_does_not_know_its_training_images_never_warns(
