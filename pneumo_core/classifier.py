@@ -1,7 +1,7 @@
 """A trained classifier as people use it: an encoded image in; probability, label and recommendation out.
 
-This module, `images`, `preprocessing`, `dicom` and `errors` are copied into every registered model and run there
-without the rest of this package. So they import one another by relative names, and nothing else of ours.
+This module, `familiarity`, `images`, `preprocessing`, `dicom` and `errors` are copied into every registered model and
+run there without the rest of this package. So they import one another by relative names, and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import binascii
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import ImageError
+from .familiarity import Familiarity
 from .images import MAX_PIXELS, MAX_SIDE_PX, MIN_SIDE_PX, PLAIN, decode_gray
 from .preprocessing import Preprocessing, preprocess
 
@@ -198,10 +199,16 @@ class Classifier:
     Args:
         settings: what it knows besides its weights.
         model: from gray pixels (N, image_size, image_size, 1), 0 to 255, to probabilities of the positive class (N, 1).
+        familiarity: what its training images look like; None if that is not known.
     """
 
-    def __init__(self, settings: ClassifierSettings, model: Callable[[np.ndarray], Any]) -> None:
-        self.settings, self._model = settings, model
+    def __init__(
+        self,
+        settings: ClassifierSettings,
+        model: Callable[[np.ndarray], Any],
+        familiarity: Familiarity | None = None,
+    ) -> None:
+        self.settings, self._model, self._familiarity = settings, model, familiarity
 
     @classmethod
     def load(cls, folder: Path) -> Classifier:
@@ -209,7 +216,8 @@ class Classifier:
         import keras
 
         model = keras.saving.load_model(folder / KERAS_FILE, compile=False, safe_mode=True)
-        return cls(ClassifierSettings.load(folder), lambda pixels: model(pixels, training=False))
+        settings, familiarity = ClassifierSettings.load(folder), Familiarity.load(folder)
+        return cls(settings, lambda pixels: model(pixels, training=False), familiarity)
 
     def pixels(self, encoded: bytes, name: str) -> np.ndarray:
         """Returns the (image_size, image_size) uint8 pixels that the model sees of an encoded image.
@@ -224,6 +232,14 @@ class Classifier:
         batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
         outputs = [np.asarray(self._model(batch.astype(np.float32)))[:, 0] for batch in batches]
         return np.concatenate(outputs).astype(np.float64) if outputs else np.empty(0)
+
+    def warning(self, pixels: np.ndarray) -> str | None:
+        """Returns a sentence if an image is unlike those that the model was made with; None if not, or if not known.
+
+        Args:
+            pixels: (image_size, image_size) uint8, as the model sees them.
+        """
+        return None if self._familiarity is None else self._familiarity.warning(pixels)
 
     def describe(self, probability: float) -> Prediction:
         """Puts a probability into words."""
@@ -256,8 +272,9 @@ class PythonFunction:
             params: not used; MLflow passes it.
 
         Returns:
-            A frame with a row for each image: probability, normal_probability, label, band, recommendation and error.
-            An image that cannot be used has a sentence in `error` and nothing elsewhere; it does not spoil the others.
+            A frame with a row for each image: probability, normal_probability, label, band, recommendation, warning
+            and error. An image that is unlike those that the model was made with has a sentence in `warning`. One that
+            cannot be used has a sentence in `error` and None elsewhere; it does not spoil the others.
         """
         import pandas as pd
 
@@ -270,15 +287,17 @@ class PythonFunction:
                 errors.append(None)
             except ImageError as error:
                 errors.append(str(error))
-        described = iter(self._classifier.probabilities(np.array(pixels)[..., None]) if pixels else ())
-        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prediction))
-        rows = [
-            {**nothing, "error": error}
-            if error
-            else {**dataclasses.asdict(self._classifier.describe(float(next(described)))), "error": None}
-            for error in errors
-        ]
-        return _without_gaps(pd.DataFrame(rows, columns=[*nothing, "error"]))
+        columns = [*(field.name for field in dataclasses.fields(Prediction)), "warning", "error"]
+        said, nothing = iter(self._said(pixels)), dict.fromkeys(columns)
+        rows = [{**nothing, "error": error} if error else next(said) for error in errors]
+        return _without_gaps(pd.DataFrame(rows, columns=columns))
+
+    def _said(self, pixels: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+        classifier = self._classifier
+        probabilities = classifier.probabilities(np.array(pixels)[..., None]) if pixels else ()
+        for gray, probability in zip(pixels, probabilities, strict=True):
+            described = dataclasses.asdict(classifier.describe(float(probability)))
+            yield {**described, "warning": classifier.warning(gray), "error": None}
 
 
 def encoded_bytes(image: object) -> bytes:

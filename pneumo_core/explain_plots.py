@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pneumo_core.explain import Cases
 
-_CAPTION = (
+CAPTION = (
     "Grad-CAM: in colour, the regions that raise the score of {positive} (each image on its own scale). "
     "It shows where the score depends on the image,\nnot where a disease is, and is no diagnosis. "
     "Where no region raises the score, Grad-CAM cannot say where it comes from."
@@ -47,8 +47,13 @@ def plot_grad_cam(
         band.suptitle(_count(kind, class_names), fontsize=10, x=0.01, ha="left", weight="bold")
         _draw_kind(band.subplots(1, 2 * columns, squeeze=False)[0], kind, images)
     figure.suptitle(f"What scores depend on; called {class_names[1]} from {threshold:.3g} on", fontsize=12)
-    figure.supxlabel(_CAPTION.format(positive=class_names[1]), fontsize=8)
+    figure.supxlabel(CAPTION.format(positive=class_names[1]), fontsize=8)
     return figure
+
+
+def overlay(axis: Axes, heat: np.ndarray) -> None:
+    """Lays a heatmap (H, W), 0 to 1, over the image that is drawn there."""
+    axis.imshow(heat, cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY * heat)
 
 
 def _count(kind: Cases, class_names: tuple[str, str]) -> str:
@@ -71,7 +76,7 @@ def _draw_kind(axes: Sequence[Axes], kind: Cases, images: Iterator[tuple[np.ndar
 def _draw_pair(plain: Axes, overlaid: Axes, gray: np.ndarray, heat: np.ndarray, row: Any) -> None:
     for axis in (plain, overlaid):
         axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
-    overlaid.imshow(heat, cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY * heat)
+    overlay(overlaid, heat)
     plain.set_title(f"probability {row.probability:.3f}", fontsize=8)
     overlaid.set_title(row.subtype if heat.any() else "no region raises it", fontsize=8)
     name = str(row.path).rpartition("/")[2].rpartition(".")[0]

@@ -118,7 +118,7 @@ def list_images(root: Path, class_names: tuple[str, str], notes: list[str]) -> l
         FoundImage(file.relative_to(root).as_posix(), label, split)
         for split, folder in folders.items()
         for label, class_folder in _class_folders(folder, class_names, left_out)
-        for file in _image_files(class_folder, left_out)
+        for file in image_files(class_folder, left_out)
     ]
     notes += [f"Left out: {what} ({count})." for what, count in sorted(left_out.items())]
     return sorted(found, key=lambda image: image.path)
@@ -128,7 +128,7 @@ def _class_folders(split: Path, class_names: tuple[str, str], left_out: Counter[
     """Returns the class folders of a split with their labels, and counts the images beside them."""
     known = [(label, split / name) for label, name in enumerate(class_names) if (split / name).is_dir()]
     strangers = [folder for folder in _folders_in(split) if folder.name not in class_names]
-    others = {folder.name: count for folder in strangers if (count := len(_image_files(folder, Counter())))}
+    others = {folder.name: count for folder in strangers if (count := len(image_files(folder, Counter())))}
     if others and len(known) < len(class_names):
         raise DatasetError(
             f"{split}: expected the class folders {' and '.join(class_names)}, found "
@@ -142,15 +142,18 @@ def _class_folders(split: Path, class_names: tuple[str, str], left_out: Counter[
     return known
 
 
-def _image_files(folder: Path, left_out: Counter[str]) -> list[Path]:
-    """Lists the image files at any depth. Linked folders are not entered: they may lead to the other class."""
+def image_files(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """Lists the image files at any depth, by name, and counts what is left out.
+
+    Linked folders are not entered: they may lead to the other class.
+    """
     files = []
     for entry in entries(folder):
         if entry.is_dir():
             if entry.is_symlink():
-                left_out["linked folders inside class folders"] += 1
+                left_out["linked folders"] += 1
             else:
-                files += _image_files(entry, left_out)
+                files += image_files(entry, left_out)
         elif entry.suffix.lower() in IMAGE_ENDINGS:
             files.append(entry)
         else:

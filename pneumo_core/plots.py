@@ -165,38 +165,6 @@ def plot_calibration(scores: pd.DataFrame, bins: int = 10, operating_point: Oper
     return figure
 
 
-def plot_predictions(
-    pixels: Sequence[np.ndarray],
-    titles: Sequence[str],
-    probabilities: Sequence[tuple[float, float]],
-    class_names: tuple[str, str],
-    threshold: float = 0.5,
-) -> Figure:
-    """Draws the notebook's panel for each image: the image, what was predicted, and a bar for each class.
-
-    Args:
-        pixels: (H, W) each, 0 to 255.
-        titles: over each image.
-        probabilities: of the negative and the positive class, for each image.
-        class_names: of the negative and the positive class.
-        threshold: probability from which on the positive class is called.
-    """
-    figure = Figure(figsize=(8.5, 4.0 * len(pixels)), layout="constrained")
-    rows = figure.subplots(len(pixels), 2, squeeze=False, width_ratios=[3, 2])
-    for (image, bars), gray, title, values in zip(rows, pixels, titles, probabilities, strict=True):
-        image.imshow(gray, cmap="gray", vmin=0, vmax=255)
-        image.set_axis_off()
-        image.set_title(title, fontsize=9)
-        drawn = bars.bar(class_names, values, color=[BLUE, ORANGE])
-        bars.bar_label(drawn, fmt="{:.1%}")
-        bars.hlines(threshold, 0.5, 1.5, colors="black", linestyles="--")
-        on_white = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-        called = f"called from {threshold:.3g} on"
-        bars.text(1, threshold + 0.03, called, ha="center", va="bottom", fontsize=8, bbox=on_white)
-        bars.set(ylim=(0, 1.1), ylabel="probability", title="Prediction probabilities")
-    return figure
-
-
 def _square(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axis = figure.subplots()

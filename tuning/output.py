@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tuning.record import StudyRecord
 
 
+_MANY = 100
+
+
 def teller() -> Callable[[str], None]:
     """Sentences about what is going on, for people; never on stdout."""
     opened = console(stderr=True)
@@ -35,6 +38,23 @@ def console(*, stderr: bool = False) -> Console:
     if not opened.is_terminal and "COLUMNS" not in os.environ:
         opened.width = 200  # a pipe has no width; tables should not be folded to 80 columns
     return opened
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a bar on stderr while many things are worked through; nothing for a few, or where that is no terminal.
+
+    Yields:
+        A function that takes how many more are done.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    opened = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    is_silent = not opened.is_terminal or total < _MANY
+    with Progress(*columns, console=opened, transient=True, disable=is_silent) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda count: bars.advance(task, count)
 
 
 def print_json(document: Any) -> None:

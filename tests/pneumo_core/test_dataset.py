@@ -336,7 +336,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     dataset = index_dataset(tmp_path)
     assert dataset.manifest["path"].tolist() == sorted(KAGGLE)
-    assert dataset.notes == ("Left out: linked folders inside class folders (1).",)
+    assert dataset.notes == ("Left out: linked folders (1).",)
 
 
 @pytest.mark.timeout(20)

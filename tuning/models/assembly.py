@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pneumo_core.classifier import ClassifierSettings
     from pneumo_core.dataset import Dataset
     from pneumo_core.evaluation_report import EvaluationReport
+    from pneumo_core.familiarity import Familiarity
     from tuning.models.whole_ensemble import WholeEnsemble
     from tuning.models.whole_model import WholeModel
     from tuning.trial_data import TrialData
@@ -106,6 +107,7 @@ class Assembly:
         if whole.own is not None and (reason := drift(whole.own, whole.operating_point, self.metrics)):
             raise PromotionError(f"trial {self._trial.trial}: {reason}")
         (self.folder / "config.json").write_text(json.dumps(whole.to_mapping(), indent=2) + "\n")
+        self._familiarity().save(self.folder)
         self._add_confirmation()
         write_study_images(self.folder, self.dataset.manifest)
 
@@ -191,6 +193,14 @@ class Assembly:
 
         config = self.whole.config
         return read_images(self.dataset.root, paths, config.image_size, config.preprocessing)
+
+    def _familiarity(self) -> Familiarity:
+        """What the images of the pool look like to the model, from a sample of them."""
+        from pneumo_core.familiarity import SAMPLED_IMAGES, Familiarity
+
+        pool = self._data.pool
+        seen = pool.sample(min(SAMPLED_IMAGES, len(pool)), random_state=0).sort_values("path")
+        return Familiarity.fit(self._pixels(seen["path"].tolist()), seen["group"].tolist())
 
     def _check(self, whole: WholeModel | WholeEnsemble) -> None:
         """Compares the whole model with what was trained, image by image."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow", "pydicom")
 _OPENCV = "opencv-python-headless"
-_CODE_FILES = ("classifier.py", "images.py", "preprocessing.py", "dicom.py", "errors.py")
+_CODE_FILES = ("classifier.py", "familiarity.py", "images.py", "preprocessing.py", "dicom.py", "errors.py")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
@@ -438,6 +438,9 @@ def _signature() -> Any:
     image = ColSpec(AnyType(), "image")  # type: ignore[no-untyped-call]  # bytes, or base64 over HTTP
     outputs = [
         *(ColSpec(DataType.double, name) for name in ("probability", "normal_probability")),
-        *(ColSpec(DataType.string, name, required=False) for name in ("label", "band", "recommendation", "error")),
+        *(
+            ColSpec(DataType.string, name, required=False)
+            for name in ("label", "band", "recommendation", "warning", "error")
+        ),
     ]
     return ModelSignature(inputs=Schema([image]), outputs=Schema([*outputs]))

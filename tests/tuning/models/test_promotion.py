@@ -317,7 +317,7 @@ def test_predict_prints_rows_and_draws_the_panel(
     )
     rows = json.loads(out)
     assert code == 0
-    keys = "image probability normal_probability label band recommendation threshold true_label model_version"
+    keys = "image probability normal_probability label band recommendation threshold true_label model_version warning"
     assert list(rows[0]) == keys.split()
     assert [row["probability"] for row in rows] == sorted((row["probability"] for row in rows), reverse=True)
     labels = {Path(row["image"]).name: row["true_label"] for row in rows}
@@ -342,8 +342,12 @@ def test_predict_names_what_it_cannot_use_and_classifies_the_rest(
     assert all(name in err for name in ("text.jpeg", "cut.jpeg", "no"))
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
     code, out, err = _predict(study[0], tmp_path / "small.png", "--json")
-    assert (code, len(json.loads(out)), len(err.splitlines())) == (0, 1, 1)
+    assert (code, len(err.splitlines())) == (0, 2)
     assert "small.png: expected a radiograph of at least 64 px a side, got 20 × 20 px" in err
+    assert "small.png: expected a frontal chest radiograph like the model's training images" in err
+    (row,) = json.loads(out)
+    assert "at least 64 px a side" in row["warning"]
+    assert "do not rely on the prediction" in row["warning"]
     code, _, err = _predict(study[0], good, "--plot", tmp_path / "p.xyz")
     assert (code, "--plot" in err) == (2, True)
 

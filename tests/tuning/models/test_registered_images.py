@@ -17,7 +17,8 @@ from odd_files import CONVERTED, PIXELS, REFUSED, WARNED, write_odd_files
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.images import decode_gray, read_images
 from pneumo_core.preprocessing import Preprocessing, preprocess
-from tuning.models.prediction import predict_files
+from tuning.models.named_images import NamedImage
+from tuning.models.prediction import Predictions, predict_images
 from tuning.models.registry import ModelReference, write_model_folder
 
 SETTINGS = ClassifierSettings(32, ("NORMAL", "PNEUMONIA"), 0.5, Preprocessing("clahe", "gaussian", "pad"))
@@ -50,6 +51,10 @@ class _Shelf:
 
     def python_function(self, reference: ModelReference) -> Any:
         return mlflow.pyfunc.load_model(str(self._folder))
+
+
+def _predicted(folder: Path, paths: list[Path]) -> Predictions:
+    return predict_images(_Shelf(folder), None, [NamedImage(path) for path in paths])  # type: ignore[arg-type]
 
 
 def test_a_registered_model_preprocesses_as_training_does(folder: Path, tmp_path: Path) -> None:
@@ -85,12 +90,12 @@ def test_prediction_has_the_documented_word_on_every_odd_file(folder: Path, tmp_
     """Refused with the reason, converted to the same answer as the plain image, or used with a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module="PIL")
-        said = predict_files(_Shelf(folder), None, write_odd_files(tmp_path))  # type: ignore[arg-type]
+        said = _predicted(folder, write_odd_files(tmp_path))
     assert len(said.refused) == len(REFUSED)
     for name, (_, word) in REFUSED.items():
         assert [line for line in said.refused if f"/{name}: expected" in line and word in line]
     assert PATIENT not in "".join(said.refused)
-    rows = {Path(row["image"]).name: row["probability"] for row in said.rows()}
+    rows = {Path(row["image"]).name: row["probability"] for row in said.rows}
     assert set(rows) == {*CONVERTED, *WARNED}
     assert len({rows[name] for name in CONVERTED}) == 1
     assert len(said.warnings) == 1
@@ -100,5 +105,5 @@ def test_prediction_has_the_documented_word_on_every_odd_file(folder: Path, tmp_
 def test_a_dicom_file_is_recognised_by_its_contents(folder: Path, tmp_path: Path) -> None:
     """Whatever it is called, or if it has no name at all, as over HTTP."""
     (tmp_path / "a.jpeg").write_bytes(CONVERTED["plain.dicom"][0])
-    said = predict_files(_Shelf(folder), None, [tmp_path / "a.jpeg"])  # type: ignore[arg-type]
-    assert (len(said.images), said.refused, said.warnings) == (1, [], [])
+    said = _predicted(folder, [tmp_path / "a.jpeg"])
+    assert (len(said.rows), said.refused, said.warnings) == (1, [], [])
