@@ -23,6 +23,7 @@ from tuning import trial as trial_module
 from tuning.api import confirm_study, resume_study, run_study
 from tuning.confirmation import expected_optimism, expected_s, leaders, retrainings
 from tuning.events import EpochEnded, StudyStarted, TrialCompleted, TrialStarted
+from tuning.moved_store import repair_moved
 from tuning.ranking import leaderboard_rows, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
@@ -61,6 +62,7 @@ def confirmed(
 def copied(confirmed: tuple[Store, StudyRecord, dict[str, Any]], tmp_path: Path) -> Path:
     """A copy of that study's store, to be changed."""
     shutil.copytree(confirmed[0].root, tmp_path / "store")
+    repair_moved(Store.at(tmp_path / "store"))
     return tmp_path / "store"
 
 

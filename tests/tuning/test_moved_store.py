@@ -17,7 +17,8 @@ from mlflow import MlflowClient
 from pneumo_core.errors import StudyError, TrackingError
 from tuning.api import resume_study
 from tuning.events import StudyResumed
-from tuning.models.prediction import predict_files
+from tuning.models.named_images import NamedImage
+from tuning.models.prediction import predict_images
 from tuning.models.registry import Registry
 from tuning.moved_store import former_roots, read_only, refuse_moved, repair_moved
 from tuning.ranking import load_record
@@ -83,7 +84,7 @@ def test_a_moved_store_is_repaired_and_works(moved: Store, with_model: Store) ->
 
     assert sync_study(moved, "own", None, print)
     image = next((moved.data / "demo-0").rglob("test/PNEUMONIA/*"))
-    assert predict_files(Registry(moved), "tiny@champion", [image]).images
+    assert predict_images(Registry(moved), "tiny@champion", [NamedImage(image)]).images
     resume_study("own", store=moved.root, trials=2, workers=0, progress=False)  # its images moved too
     record = load_record(moved, "own")
     runs = [trial.run_id for trial in record.trials.values()]

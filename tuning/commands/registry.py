@@ -13,6 +13,8 @@ from tuning.output import console, print_json, teller
 
 if TYPE_CHECKING:
     from tuning.models.history import RegisteredModel
+    from tuning.models.ledger import LedgerEntry
+    from tuning.store import Store
 
 
 def registry(
@@ -44,13 +46,21 @@ def registry(
             tell("another promotion or rollback of this store is under way; this is how far it has come")
     models = found.models() if model is None else [found.model(model)]
     if as_json:
-        print_json({"models": [model_rows(one) for one in models], "mended": mended, "busy": not free})
+        rows = [model_rows(one, _refused(opened, one.name)) for one in models]
+        print_json({"models": rows, "mended": mended, "busy": not free})
     elif not models:
         print(
             f"nothing is registered at {redacted(found.uri)} yet; promote a trial with `tune promote`.", file=sys.stderr
         )
     for one in [] if as_json else models:
-        _print_model(one)
+        _print_model(one, _refused(opened, one.name))
+
+
+def _refused(store: Store, name: str) -> list[LedgerEntry]:
+    """What the store's ledger says of models that wanted to be this one."""
+    from tuning.models.ledger import Ledger
+
+    return [entry for entry in Ledger(store).entries() if (entry.outcome, entry.model) == ("refused", name)]
 
 
 def _print_nothing(sentence: str, as_json: bool) -> None:
@@ -59,7 +69,7 @@ def _print_nothing(sentence: str, as_json: bool) -> None:
     print(sentence, file=sys.stderr)
 
 
-def _print_model(model: RegisteredModel) -> None:
+def _print_model(model: RegisteredModel, refused: list[LedgerEntry]) -> None:
     from tuning.models.registry_table import history_table, remarks, versions_table
 
     opened = console()
@@ -68,7 +78,7 @@ def _print_model(model: RegisteredModel) -> None:
     print(f"{model.name}: {holders or 'no version has an alias'}")
     if model.versions:
         opened.print(versions_table(model))
-    if model.events:
-        opened.print(history_table(model))
+    if model.events or refused:
+        opened.print(history_table(model, refused))
     for sentence in remarks(model):
         print(f"tune: {sentence}", file=sys.stderr)

@@ -23,6 +23,10 @@ DONE: Final = "done"
 ABANDONED: Final = "abandoned"
 
 _KEY = re.compile(r"pneumo\.history\.\d{4,}\.[0-9a-f]+")
+STORY_HEADING = "**History**, as `tune registry` shows it"
+"""How the description of a registered model begins that this program wrote."""
+
+_HEADLINES = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
 _VALUE_LIMIT = 5000  # characters; a column's width in MLflow's database, though its own check lets 100,000 pass
 _REASON_LIMIT = 1000
 
@@ -110,6 +114,55 @@ class RegisteredModel:
     aliases: Mapping[str, str]
     versions: Sequence[RegisteredVersion]
     events: Sequence[HistoryEvent]
+
+
+def in_words(event: HistoryEvent) -> str:
+    """Returns what happened, such as `promoted 2 instead of 1`."""
+    verb = "promoted" if event.action == PROMOTED else "back to"
+    place = f"{verb} {event.version}" + (f" as {event.alias}" if event.alias != "champion" else "")
+    if event.state != DONE:
+        return f"{place}: {event.state}"
+    return f"{place} instead of {event.replaced}" if event.replaced else f"{place}, the first"
+
+
+def headlines(event: HistoryEvent) -> list[str]:
+    """Returns the main test metrics that a decision rests on, each with the difference to the replaced version."""
+    return [
+        f"{label} {event.numbers[f'test_{name}']:.3f}{_beside(event, name)}"
+        for name, label in _HEADLINES.items()
+        if f"test_{name}" in event.numbers
+    ]
+
+
+def story(events: Sequence[HistoryEvent], limit: int) -> str:
+    """Returns the history as Markdown, the latest first.
+
+    Args:
+        events: of a model.
+        limit: characters that it may have; what is older is then left out.
+    """
+    text = f"{STORY_HEADING}\n\n| when (UTC) | what | why |\n| --- | --- | --- |\n"
+    for event in reversed(events):
+        forced = [f"FORCED against policy {event.policy}"] if event.forced else []
+        why = "; ".join([*forced, event.reason, *headlines(event)])
+        row = f"| {event.at[:16].replace('T', ' ')} | {_cell(in_words(event))} | {_cell(why)} |\n"
+        if len(text) + len(row) > limit:
+            break
+        text += row
+    return text
+
+
+def _beside(event: HistoryEvent, name: str) -> str:
+    ends = [event.numbers.get(f"difference_{name}{end}") for end in ("", "_low", "_high")]
+    if any(number is None for number in ends):
+        return ""
+    value, low, high = (f"{number:+.3f}" for number in ends)
+    return f" ({value}; {low} to {high})"
+
+
+def _cell(text: str) -> str:
+    """Words for a cell of a Markdown table, in which nothing of them is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", text)
 
 
 def events_of(tags: Mapping[str, str], name: str) -> list[HistoryEvent]:

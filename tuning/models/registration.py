@@ -25,11 +25,13 @@ from tuning.models.history import (
     INTENDED,
     PROMOTED,
     ROLLED_BACK,
+    STORY_HEADING,
     HistoryEvent,
     clipped_reason,
     events_of,
     iso,
     next_number,
+    story,
     was_held,
 )
 
@@ -155,7 +157,15 @@ class Registration:
         self._client.set_registered_model_alias(name, event.alias, version)
         event = event.settled(DONE)
         self._write(name, event)
+        self._tell_story(name)
         return event
+
+    def _tell_story(self, name: str) -> None:
+        """Writes the history into the description of the registered model, unless somebody wrote another there."""
+        known = self._client.get_registered_model(name)
+        if not known.description or known.description.startswith(STORY_HEADING):
+            told = story(events_of(dict(known.tags), name), _DESCRIPTION_LIMIT)
+            self._client.update_registered_model(name, told)
 
     def _write(self, name: str, event: HistoryEvent) -> None:
         self._client.set_registered_model_tag(name, event.key, event.to_text())
@@ -169,6 +179,7 @@ class Registration:
                 holder = aliases.get(event.alias)
                 held = was_held(event, events, None if holder is None else str(holder))
                 self._write(model.name, event.settled(DONE if held else ABANDONED))
+                self._tell_story(model.name)
                 yield _settled_sentence(model.name, event, held)
 
     def _settle_versions(self) -> Iterator[str]:

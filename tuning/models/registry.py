@@ -110,15 +110,19 @@ class Registry:
     """
 
     def __init__(self, store: Store, uri: str | None = None) -> None:
-        import mlflow
-
         self._store = store
         if uri is None:
             store.check_writable()
         self.uri = prepared_uri(store, uri)
-        mlflow.set_tracking_uri(self.uri)  # addresses of models (models:/…) are resolved by what the process has set
+        self._client = self._mlflow().MlflowClient(self.uri, registry_uri=self.uri)
+
+    def _mlflow(self) -> Any:
+        """Returns MLflow, told to resolve addresses of models (`models:/…`) here: it knows one place for a process."""
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
-        self._client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+        return mlflow
 
     @classmethod
     def of_existing(cls, store: Store, uri: str | None = None) -> Registry:
@@ -179,10 +183,8 @@ class Registry:
         Raises:
             ModelError: if they are gone.
         """
-        import mlflow
-
         try:
-            return Path(mlflow.artifacts.download_artifacts(reference.uri))
+            return Path(self._mlflow().artifacts.download_artifacts(reference.uri))
         except Exception as error:  # MLflow and the file system each raise their own kinds
             raise _unusable(reference, error) from error
 
@@ -330,10 +332,8 @@ class Registry:
         Raises:
             ModelError: if its files are gone or damaged.
         """
-        import mlflow
-
         try:
-            return mlflow.pyfunc.load_model(reference.uri)
+            return self._mlflow().pyfunc.load_model(reference.uri)
         except Exception as error:  # MLflow, Keras and the file system each raise their own kinds
             raise _unusable(reference, error) from error
 

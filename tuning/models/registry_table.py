@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.models.history import DONE, PROMOTED, HistoryEvent, RegisteredModel, RegisteredVersion, unrecorded_holder
+from tuning.models.history import RegisteredModel, RegisteredVersion, headlines, in_words, iso, unrecorded_holder
+from tuning.models.ledger import LedgerEntry
+from tuning.models.ledger_table import ledger_rows
 from tuning.ranking import defined
 
 _SHOWN = {"test_roc_auc": "test ROC AUC", "test_sensitivity": "sensitivity", "test_specificity": "specificity"}
 _MAKING = "pneumo.making"
+_REASONS = 3  # of a refusal that are shown
 
 
-def model_rows(model: RegisteredModel) -> dict[str, Any]:
-    """Returns a model as a document of plain values; what is undefined is None."""
+def model_rows(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -> dict[str, Any]:
+    """Returns a model as a document of plain values; what is undefined is None.
+
+    Args:
+        model: as the registry has it.
+        refused: entries of the ledger about models that wanted to be it.
+    """
     return {
         "name": model.name,
         "aliases": dict(model.aliases),
@@ -26,6 +34,7 @@ def model_rows(model: RegisteredModel) -> dict[str, Any]:
             dataclasses.asdict(event) | {"numbers": {name: defined(value) for name, value in event.numbers.items()}}
             for event in model.events
         ],
+        "refused": ledger_rows(refused),
         "remarks": remarks(model),
     }
 
@@ -44,15 +53,26 @@ def versions_table(model: RegisteredModel) -> Table:
     return table
 
 
-def history_table(model: RegisteredModel) -> Table:
-    """Returns the history of a model for a terminal of 100 columns: who replaced whom, when, why."""
-    table = Table(show_lines=True)
-    for heading in ("when (UTC)", "what", "why", "policy"):
-        table.add_column(heading, overflow="fold")
+def history_table(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -> Table:
+    """Returns the history of a model for a terminal of 100 columns: who replaced whom, when, why.
+
+    Args:
+        model: as the registry has it.
+        refused: entries of the ledger about models that wanted to be it.
+    """
+    table, rows = Table(show_lines=True), list[tuple[str, str, str, str]]()
+    widths = {"when (UTC)": 10, "what": 20, "why": None, "policy": None}
+    for heading, width in widths.items():
+        table.add_column(heading, overflow="fold", width=width)
     for event in model.events:
         policy = "\n".join([*([event.policy] if event.policy else []), *(["forced"] if event.forced else [])])
-        why = "\n".join([event.reason, *([_numbers(event.numbers)] if event.numbers else [])])
-        table.add_row(_day(event.at), escape(_what(event)), escape(why), escape(policy))
+        why = "\n".join([event.reason, *headlines(event)])
+        rows.append((event.at, in_words(event), why, policy))
+    rows += [
+        (iso(entry.at), f"refused {entry.trial} of {entry.study}", _shortened(entry.reason), "") for entry in refused
+    ]
+    for at, what, why, policy in sorted(rows):
+        table.add_row(_day(at), *(escape(cell) for cell in (what, why, policy)))
     return table
 
 
@@ -95,24 +115,11 @@ def _interval(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.3f}{ends}"
 
 
-def _what(event: HistoryEvent) -> str:
-    verb = "promoted" if event.action == PROMOTED else "back to"
-    place = f"{verb} {event.version} as {event.alias}" if event.alias != "champion" else f"{verb} {event.version}"
-    instead = f"\ninstead of {event.replaced}" if event.replaced else "\nthe first"
-    return place + (instead if event.state == DONE else f"\n{event.state}")
-
-
-def _numbers(numbers: Mapping[str, float]) -> str:
-    return " ".join(_spans(numbers))
-
-
-def _spans(numbers: Mapping[str, float]) -> Iterator[str]:
-    """Yields the numbers of a decision, the ends of an interval behind its value."""
-    for name, value in numbers.items():
-        if name.endswith(("_low", "_high")) and name.rpartition("_")[0] in numbers:
-            continue
-        low, high = (numbers.get(f"{name}_{end}") for end in ("low", "high"))
-        yield f"{name} {value:.4g}" + ("" if low is None or high is None else f" ({low:.4g} – {high:.4g})")
+def _shortened(reason: str) -> str:
+    """The first reasons of a refusal, a line each."""
+    reasons = reason.split("; ")
+    more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
+    return "\n".join([*reasons[:_REASONS], *more])
 
 
 def _day(at: str) -> str:

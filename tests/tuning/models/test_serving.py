@@ -38,7 +38,8 @@ from PIL import Image
 
 from pneumo_core.classifier import ClassifierSettings
 from tuning.models.intake import Limits, RefusedRequest, WaitingRoom, whole_body
-from tuning.models.prediction import predict_files
+from tuning.models.named_images import NamedImage
+from tuning.models.prediction import predict_images
 from tuning.models.registry import Change, Registry, write_model_folder
 from tuning.models.served_model import ServedModel, load_served
 from tuning.models.serving import application
@@ -97,7 +98,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def expected(registry: tuple[Path, Registry], radiographs: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
     """What `tune predict` says of them."""
-    said = predict_files(registry[1], "tiny@champion", list(radiographs))
+    said = predict_images(registry[1], "tiny@champion", [NamedImage(path) for path in radiographs])
     return {Path(row["image"]): row for row in said.rows()}
 
 
