@@ -21,11 +21,16 @@ Finished = tuple[Store, StudyRecord, dict[str, object]]
 COMMANDS = [
     "run",
     "resume",
+    "confirm",
     "sync",
     "list",
     "leaderboard",
     "ui",
+    "promote",
+    "predict",
     "serve",
+    "evaluate",
+    "export",
     "registry",
     "rollback",
     "cache",
@@ -36,6 +41,9 @@ COMMANDS = [
     "spaces",
     "spaces show",
     "spaces check",
+    "policies",
+    "policies show",
+    "policies check",
     "data",
     "data fetch",
     "data demo",
@@ -52,10 +60,16 @@ def _tune(*words: object, store: Path | None = None) -> Result:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_every_command_has_help(command: str) -> None:
-    """`--help` explains each command and every one of its options."""
+    """`--help` explains each command, and shows a line to begin with; a group lists its commands."""
     result = _tune(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Usage: tune" in result.output
+    assert f"Example: tune {command} ".strip() in result.output or "COMMAND [ARGS]" in result.output
+
+
+def test_help_shows_brackets_as_they_are_typed() -> None:
+    """`pip install 'pneumo-tune[onnx]'` is no markup."""
+    assert "pneumo-tune[onnx]" in _tune("export", "--help").output
 
 
 def test_help_imports_nothing_slow() -> None:

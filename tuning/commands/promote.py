@@ -62,7 +62,9 @@ def promote(
 ) -> None:
     """Score the whole model of a trial on the test folder, and register it as champion if it fulfils the policy.
 
-    Ends with 1 if it does not. Example: tune promote vgg16-1 --policy mine.yaml
+    Ends with exit code 1 if it does not.
+
+    Example: tune promote vgg16-1 --policy mine.yaml
     """
     from tuning.models.promotion import promote as promote_trial
 
