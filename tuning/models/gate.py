@@ -33,7 +33,7 @@ class Check:
     passed: bool
 
     def __str__(self) -> str:
-        return f"{self.requirement}: {self.value}, asked for is {self.bound}"
+        return f"{self.requirement}: {self.value}, required: {self.bound}"
 
 
 @dataclasses.dataclass(frozen=True)
