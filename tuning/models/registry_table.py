@@ -66,7 +66,7 @@ def history_table(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -
     for event in model.events:
         policy = "\n".join([*([event.policy] if event.policy else []), *(["forced"] if event.forced else [])])
         why = "\n".join([event.reason, *headlines(event)])
-        rows.append((event.at, in_words(event), why, policy))
+        rows.append((event.at, in_words(event, "\n"), why, policy))
     rows += [
         (iso(entry.at), f"refused {entry.trial} of {entry.study}", shortened_reason(entry.reason), "")
         for entry in refused
