@@ -104,7 +104,9 @@ def _print_result(result: PromotionResult) -> None:
         print(f"policy {result.policy}:")
         console().print(checks_table(result.checks))
     if not result.promoted:
-        print(f"{result.model}: not promoted")
+        unmet = sum(not check.passed for check in result.checks)
+        count = f"; of {len(result.checks)} requirements {unmet} not met" if unmet else ""
+        print(f"{result.model}: not promoted, {result.alias} stays as it is{count}")
         for reason in result.reasons:
             print(f"  {reason}")
         return

@@ -41,7 +41,7 @@ def sections(facts: CardFacts) -> list[Section]:
         Section("What it is", [*_identity(facts)]),
         Section("Intended use", [*_use(facts)]),
         Section("Results", [*results(facts)]),
-        Section("Approval", [*judgement(facts)]),
+        Section("Promotion", [*judgement(facts)]),
         Section("Operating point", [*_operation(facts)]),
         Section("What its scores depend on", [*_panel(facts)]),
         Section("Limits and warnings", [*_limits(facts)]),
