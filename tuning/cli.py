@@ -5,6 +5,7 @@ Whatever takes long to import is imported by the command that needs it.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -40,7 +41,10 @@ class _Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             print("tune: interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
-        except OSError as error:  # of the output itself: a full disk behind it, a closed pipe
+        except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
+            raise typer.Exit(141) from None
+        except OSError as error:  # of the output itself, as a full disk behind it
             print(f"tune: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
 

@@ -85,6 +85,17 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stdout.splitlines()[-1] == "SLOW []"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As `head`: no word about it, and the exit code of a process that SIGPIPE ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from tuning.cli import main; main()"
+    command = [sys.executable, "-c", code, "policies", "show", "default"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize("command", [["list"], ["leaderboard", "first"], ["spaces"]])
 def test_commands_that_need_no_tensorflow_do_not_import_it(finished: Finished, command: list[str]) -> None:
     """Reading results takes no 11 seconds of imports."""
