@@ -16,6 +16,7 @@ from pneumo_core.dataset import Dataset, index_images
 from pneumo_core.errors import DatasetError
 from pneumo_core.images import IMAGE_ENDINGS
 from pneumo_core.layout import FoundImage, entries, few, readable
+from pneumo_core.places import absolute
 
 TEST_FOLDER = "test"
 
@@ -46,7 +47,7 @@ def index_labelled_folder(
         DatasetError: if there is no such folder, it cannot be read, it lacks images of a class, or a path names both
             classes.
     """
-    directory = directory.expanduser().absolute()
+    directory = absolute(directory)
     root = directory.parent if directory.name == TEST_FOLDER else directory
     labels = {name.casefold(): label for name, label in folders.items()}
     left_out: Counter[str] = Counter()

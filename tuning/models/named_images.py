@@ -13,6 +13,7 @@ from pneumo_core.classifier import MAX_ENCODED_BYTES
 from pneumo_core.errors import DatasetError, ImageError
 from pneumo_core.images import IMAGE_ENDINGS, read_bytes
 from pneumo_core.layout import image_files, readable
+from pneumo_core.places import resolved
 
 STANDARD_INPUT = Path("-")
 
@@ -83,7 +84,7 @@ def named_images(arguments: Iterable[Path]) -> NamedImages:
 
 def _same(path: Path) -> Path:
     """Returns what is equal for two ways to one file."""
-    return path if path == STANDARD_INPUT else path.resolve()
+    return path if path == STANDARD_INPUT else resolved(path)
 
 
 def _paths(argument: Path, notes: list[str]) -> Iterator[Path]:
