@@ -333,6 +333,17 @@ def test_200_malformed_requests_are_refused_in_one_line_each(server: _Process) -
     assert "Traceback" not in log
 
 
+def test_a_request_of_two_lengths_ends_its_connection(server: _Process) -> None:
+    """A proxy and the server might else disagree about where the next request begins: request smuggling."""
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head + b"0\r\n\r\nGET /model HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1") == 1
+    assert b"got both" in said
+
+
 @pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=[pytest.mark.slow])])
 def test_eight_clients_at_once_get_right_answers(
     server: _Process, radiographs: dict[Path, bytes], expected: dict[Path, dict[str, Any]], seconds: float
