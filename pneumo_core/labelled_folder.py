@@ -106,7 +106,7 @@ def _require_both_classes(directory: Path, dataset: Dataset, folders: Mapping[st
     found = " and ".join(f"{count} of {name}" for name, count in zip(dataset.class_names, counts, strict=True))
     there = few(entry.name for entry in entries(directory) if entry.is_dir())
     skipped = dataset.skipped
-    unusable = f"; {len(skipped)} files cannot be used, the first: {skipped[0]}" if skipped else ""
+    unusable = f"; {len(skipped)} files cannot be used, the first: {skipped[0].rstrip('.')}" if skipped else ""
     raise DatasetError(
         f"{directory}: expected images in folders {asked[0]} and {asked[1]}, found {found}; its folders are {there}"
         f"{unusable}. Say which folders are which class with --classes NEGATIVE,POSITIVE or --map FOLDER=CLASS; for "
