@@ -26,6 +26,7 @@ from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
 from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
+from tuning.output import complain
 
 
 class _Commands(typer.core.TyperGroup):
@@ -35,13 +36,13 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (PneumoError, SpaceError) as error:
-            print(f"tune: {error}", file=sys.stderr)
+            complain(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             print("tune: interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
         except OSError as error:  # of the output itself: a full disk behind it, a closed pipe
-            print(f"tune: {error}", file=sys.stderr)
+            complain(error)
             raise typer.Exit(1) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ from pneumo_core.layout import image_files, readable
 from pneumo_core.places import resolved
 
 STANDARD_INPUT = Path("-")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +33,12 @@ class NamedImage:
 
     @property
     def name(self) -> str:
-        """The path as it can be printed: bytes that are no UTF-8 are replaced."""
-        return os.fsencode(self.path).decode(errors="replace")
+        """The path as it can be printed: control characters, and bytes that are no UTF-8, are replaced.
+
+        It never begins like a formula, which a spreadsheet would compute when it opens the rows.
+        """
+        name = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", os.fsencode(self.path).decode(errors="replace"))
+        return f"./{name}" if name.startswith(("=", "+", "@", "-")) and self.path != STANDARD_INPUT else name
 
     @property
     def folder_name(self) -> str:
