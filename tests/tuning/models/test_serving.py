@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +295,25 @@ def test_a_body_has_to_arrive_in_time_and_fit() -> None:
         assert status(pieces(b"123", b"45"), room) == 503
     with room.memory() as take:
         assert asyncio.run(whole_body(pieces(b"12345", b"67890"), limits, take)) == b"1234567890"
+
+
+def test_who_is_not_done_when_the_server_ends_is_told(served: ServedModel) -> None:
+    """A body that still arrives after the time of grace: one line, where there was a traceback."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async def cut_short() -> httpx.Response:
+        app = application(served, LIMITS, tell=lambda line: None)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            headers = {"content-type": "application/json"}
+            asked = asyncio.create_task(client.post("/predict", content=body(), headers=headers))
+            await asyncio.sleep(0.1)
+            asked.cancel()
+            return await asked
+
+    assert "the server is ending" in _refusal(asyncio.run(cut_short()), 503)
 
 
 def test_no_image_touches_the_disk(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
