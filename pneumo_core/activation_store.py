@@ -25,6 +25,7 @@ import numpy as np
 
 from pneumo_core.durability import flush
 from pneumo_core.errors import ActivationError, CacheFullError, PneumoError
+from pneumo_core.places import absolute
 
 FLOAT16_MAX = 65_504.0
 _PART_ROWS = 512  # at most, in multiples of 64 so that the batches of a pass are the same however it is cut up
@@ -148,7 +149,7 @@ class ActivationStore:
     def __init__(
         self, folder: Path, tell: Callable[[str], None] = lambda text: None, budget_bytes: int | None = None
     ) -> None:
-        self.folder, self._tell, self._budget_bytes = folder.expanduser().absolute(), tell, budget_bytes
+        self.folder, self._tell, self._budget_bytes = absolute(folder), tell, budget_bytes
         self._verified: dict[str, StoredActivations] = {}
         self._in_use: dict[str, IO[str]] = {}
 

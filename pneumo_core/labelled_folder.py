@@ -16,6 +16,7 @@ from pneumo_core.dataset import Dataset, index_images
 from pneumo_core.errors import DatasetError
 from pneumo_core.images import IMAGE_ENDINGS
 from pneumo_core.layout import FoundImage, entries, few, readable
+from pneumo_core.places import absolute
 
 TEST_FOLDER = "test"
 
@@ -46,7 +47,7 @@ def index_labelled_folder(
         DatasetError: if there is no such folder, it cannot be read, it lacks images of a class, or a path names both
             classes.
     """
-    directory = directory.expanduser().absolute()
+    directory = absolute(directory)
     root = directory.parent if directory.name == TEST_FOLDER else directory
     labels = {name.casefold(): label for name, label in folders.items()}
     left_out: Counter[str] = Counter()
@@ -105,7 +106,7 @@ def _require_both_classes(directory: Path, dataset: Dataset, folders: Mapping[st
     found = " and ".join(f"{count} of {name}" for name, count in zip(dataset.class_names, counts, strict=True))
     there = few(entry.name for entry in entries(directory) if entry.is_dir())
     skipped = dataset.skipped
-    unusable = f"; {len(skipped)} files cannot be used, the first: {skipped[0]}" if skipped else ""
+    unusable = f"; {len(skipped)} files cannot be used, the first: {skipped[0].rstrip('.')}" if skipped else ""
     raise DatasetError(
         f"{directory}: expected images in folders {asked[0]} and {asked[1]}, found {found}; its folders are {there}"
         f"{unusable}. Say which folders are which class with --classes NEGATIVE,POSITIVE or --map FOLDER=CLASS; for "

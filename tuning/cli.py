@@ -27,6 +27,7 @@ from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
 from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
+from tuning.output import complain
 
 
 class _Commands(typer.core.TyperGroup):
@@ -36,7 +37,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (PneumoError, SpaceError) as error:
-            print(f"tune: {error}", file=sys.stderr)
+            complain(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             print("tune: interrupted", file=sys.stderr)
@@ -45,7 +46,7 @@ class _Commands(typer.core.TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
             raise typer.Exit(141) from None
         except OSError as error:  # of the output itself, as a full disk behind it
-            print(f"tune: {error}", file=sys.stderr)
+            complain(error)
             raise typer.Exit(1) from error
 
 

@@ -6,6 +6,7 @@ import fcntl
 from pathlib import Path
 
 from pneumo_core.errors import DatasetError, StoreError
+from pneumo_core.places import absolute
 from tuning.store import Store
 
 DEMO_SEED = 0
@@ -32,7 +33,7 @@ def locate_data(source: str, store: Store) -> Path:
         return fetch_kaggle()
     if source == "demo":
         return demo_data(store)
-    return Path(source).expanduser().absolute()  # promotion may look for the images from another folder
+    return absolute(source)  # promotion may look for the images from another folder
 
 
 def demo_data(store: Store, seed: int = DEMO_SEED, patients: int = DEMO_PATIENTS) -> Path:

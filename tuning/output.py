@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 
 _MANY = 100
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # the line feed aside, which errors of many lines have
+
+
+def complain(sentence: object) -> None:
+    """Prints a line on stderr that names the program; control characters of file names do not reach the terminal."""
+    print("tune:", _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(sentence)), file=sys.stderr, flush=True)
 
 
 def teller() -> Callable[[str], None]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumo_core.errors import StoreError
+from pneumo_core.images import IMAGE_ENDINGS
+from pneumo_core.places import resolved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,13 +19,14 @@ STDOUT = Path("-")
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
 
-def check_target(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:
-    """Makes sure, as far as that can be foreseen, that a file can be written.
+def check_target(option: str, path: Path | None, endings: Sequence[str] = (), sources: Iterable[Path] = ()) -> None:
+    """Makes sure, as far as that can be foreseen, that a file can be written, and that it is none of the user's images.
 
     Args:
         option: that names it, for messages.
         path: of the file; None or `STDOUT` for none.
-        endings: that its name may have, in lower case; any if left out.
+        endings: that its name may have, in lower case; any but those of images if left out.
+        sources: files that are read, and must not be overwritten.
 
     Raises:
         StoreError: if not.
@@ -32,6 +35,10 @@ def check_target(option: str, path: Path | None, endings: Sequence[str] = ()) ->
         return
     if endings and path.suffix.lower() not in endings:
         raise StoreError(f"{option} {path}: expected a name that ends in {', '.join(endings)}.")
+    if not endings and path.suffix.lower() in IMAGE_ENDINGS:  # `--csv *.jpeg` names the first of them
+        raise StoreError(f"{option} {path}: expected the name of a file for rows, got that of an image.")
+    if resolved(path) in map(resolved, sources):
+        raise StoreError(f"{option} {path}: expected a file of its own, got one of the images; name another.")
     if path.is_dir():
         raise StoreError(f"{option} {path}: expected the name of a file, got a folder.")
     if not path.parent.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import ConfigError
+from pneumo_core.places import resolved
 from search_spaces import SearchSpace
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.store import Store
@@ -45,7 +46,7 @@ class WorkSettings:
         """Returns what a resume takes over, as plain values; the time limit and MLflow's address are not among it."""
         values = dataclasses.asdict(self)
         del values["time_limit_s"], values["tracking_uri"]
-        return values | {"cache": None if self.cache is None else str(self.cache.resolve())}
+        return values | {"cache": None if self.cache is None else str(resolved(self.cache))}
 
     @classmethod
     def of_resume(cls, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> WorkSettings:

@@ -13,6 +13,7 @@ from rich.table import Table
 from pneumo_core.config import FIELD_NAMES, TrialConfig, value_problem
 from pneumo_core.errors import ConfigError
 from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
+from pneumo_core.places import resolved
 from search_spaces import Confirmation, SearchSpace, SpaceError, builtin_spaces, find_space, load_space, read_scalar
 
 OBJECTIVES = tuple(f"val_{name}" for name in METRIC_NAMES)
@@ -58,7 +59,7 @@ def _located(space: SearchSpace) -> SearchSpace:
     """A weights file is recorded by its absolute path, so that it is found from every working directory."""
     weights = space.fixed.get("weights")
     if isinstance(weights, str) and weights not in ("imagenet", "random"):
-        return space.with_fixed({"weights": str(Path(weights).expanduser().resolve())})
+        return space.with_fixed({"weights": str(resolved(weights))})
     return space
 
 

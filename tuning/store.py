@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from pneumo_core.errors import StoreError, StudyError
+from pneumo_core.places import resolved
 from tuning.journal import begun_at
 
 _LOCK_LOOKS, _LOCK_PAUSE_S = 5, 0.1
@@ -36,7 +37,7 @@ class Store:
     @classmethod
     def at(cls, root: Path | str) -> Store:
         """Returns the store at a path, which need not exist yet."""
-        return cls(Path(root).expanduser().resolve())
+        return cls(resolved(root))
 
     @property
     def database(self) -> Path:

@@ -15,7 +15,7 @@ from tuning.commands.options import (
     StoreOption,
     open_store,
 )
-from tuning.output import console, print_json
+from tuning.output import complain, console, print_json
 
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data sets; who looked at test folders.")
 
@@ -64,7 +64,7 @@ def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False
     elif entries:
         console().print(ledger_table(entries))
         for sentence in ledger_warnings(entries):
-            print(f"tune: {sentence}", file=sys.stderr)
+            complain(sentence)
     else:
         print(f"the test folder was never opened by {opened.root}.", file=sys.stderr)
 
@@ -91,7 +91,7 @@ def check_data_folder(
     check_target(html)
     audit = check_data(directory, class_names=parse_classes(classes), patient_pattern=patient_pattern)
     if sentence := leak_sentence(audit):
-        print(f"tune: {sentence}", file=sys.stderr, flush=True)
+        complain(sentence)
     if html:
         write_page(audit, html)
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from tuning.arguments import parse_classes
 from tuning.commands.options import JsonOption, PatternOption, StoreOption, TrackingOption, open_store
-from tuning.output import print_json, teller
+from tuning.output import complain, print_json, teller
 
 
 def evaluate(
@@ -70,7 +69,7 @@ def evaluate(
 
         write_folder(said, out, with_plots=plots)
     for sentence in [*said.warnings, *said.skipped_lines()]:
-        print(f"tune: {sentence}", file=sys.stderr)
+        complain(sentence)
     if as_json:
         print_json(said.document())
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tuning.commands.options import JsonOption, StoreOption, TrackingOption, open_store
-from tuning.output import print_json, teller
+from tuning.output import complain, print_json, teller
 
 
 def export(
@@ -46,7 +45,7 @@ def export(
     registry = Registry(opened, tracking_uri)
     done = export_registered(opened, registry, model, file_format, out, images or [], teller())
     if done.comparison.warning:
-        print(f"tune: {done.comparison.warning}", file=sys.stderr)
+        complain(done.comparison.warning)
     if as_json:
         print_json(done.description)
         return

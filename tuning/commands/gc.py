@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tuning.commands.options import JsonOption, StoreOption, open_store
-from tuning.output import print_json
+from tuning.output import complain, print_json
 
 
 def gc(
@@ -36,6 +35,6 @@ def gc(
     for item in done.items:
         print(f"{'would remove' if dry_run else 'removed'} {item.what}, {item.size / 1e6:.1f} MB")
     for remark in done.remarks:
-        print(f"tune: {remark}", file=sys.stderr)
+        complain(remark)
     freed = f"{done.size / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}"
     print(f"things: {len(done.items)}; {freed}" if done.items else "nothing to remove")

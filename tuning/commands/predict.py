@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from tuning.commands.options import (
     TrackingOption,
     open_store,
 )
-from tuning.output import console, counting, print_json
+from tuning.output import complain, console, counting, print_json
 from tuning.requested_files import FIGURE_ENDINGS, STDOUT, check_target, save_figure, write_text
 
 
@@ -40,13 +39,14 @@ def predict(
 
     Example: tune predict ~/today --triage --csv today.csv --plot today.png
     """
-    check_target("--csv", csv)
-    check_target("--plot", plot, FIGURE_ENDINGS)
     if as_json and csv == STDOUT:
         raise ConfigError("--json and --csv -: both want stdout; name a file for --csv, or leave one of them out.")
     from tuning.models.named_images import named_images
 
     named = named_images(images)
+    sources = [image.path for image in named.images]
+    check_target("--csv", csv, sources=sources)
+    check_target("--plot", plot, FIGURE_ENDINGS, sources)
     if named.images:
         from pneumo_core.runtime import start_tensorflow
 
@@ -70,6 +70,6 @@ def predict(
         named.notes.extend(said.warnings)
         named.refused.extend(said.refused)
     for sentence in [*named.notes, *named.refused]:
-        print(f"tune: {sentence}", file=sys.stderr)
+        complain(sentence)
     if named.refused:
         raise typer.Exit(2)

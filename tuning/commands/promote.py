@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from tuning.commands.options import (
     StudyArgument,
     open_store,
 )
-from tuning.output import console, metric_lines, print_json, teller
+from tuning.output import complain, console, metric_lines, print_json, teller
 
 if TYPE_CHECKING:
     from tuning.models.promotion import PromotionResult
@@ -86,7 +85,7 @@ def promote(
         tell=teller(),
     )
     for sentence in result.warnings:
-        print(f"tune: {sentence}", file=sys.stderr)
+        complain(sentence)
     if as_json:
         print_json(dataclasses.asdict(result))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuning.commands.options import JsonOption, StoreOption, TrackingOption, open_store
-from tuning.output import console, print_json, teller
+from tuning.output import complain, console, print_json, teller
 
 if TYPE_CHECKING:
     from tuning.models.history import RegisteredModel
@@ -81,4 +81,4 @@ def _print_model(model: RegisteredModel, refused: list[LedgerEntry]) -> None:
     if model.events or refused:
         opened.print(history_table(model, refused))
     for sentence in remarks(model):
-        print(f"tune: {sentence}", file=sys.stderr)
+        complain(sentence)

@@ -102,6 +102,8 @@ def class_folders(
     labels = {folder.casefold(): label for folder, label in folders.items()}
     if torn := [folder for folder, label in folders.items() if labels[folder.casefold()] != label]:
         raise ConfigError(f"--classes, --map: expected one class for each folder, got both for {', '.join(torn)}.")
+    if lacking := [name for label, name in enumerate(class_names) if label not in labels.values()]:
+        raise ConfigError(f"--map: expected folders of both classes, left none for {lacking[0]}; add --classes.")
     return folders
 
 
@@ -204,8 +206,9 @@ def _familiar(paths: pd.Series) -> list[str]:
     if not len(paths):
         return []
     return [
-        f"{len(paths)} images are called as some that trained or chose the model: {few(paths)}. If they are the same "
-        "pictures, saved anew, they flatter it."
+        f"{len(paths)} images are called as some of the model's study: {few(paths)}. If they are the same pictures, "
+        "saved anew, they are no new ones: those that trained or chose the model flatter it, and its test images are "
+        "opened past the ledger."
     ]
 
 

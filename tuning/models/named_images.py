@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,11 @@ from pneumo_core.classifier import MAX_ENCODED_BYTES
 from pneumo_core.errors import DatasetError, ImageError
 from pneumo_core.images import IMAGE_ENDINGS, read_bytes
 from pneumo_core.layout import image_files, readable
+from pneumo_core.places import resolved
 
 STANDARD_INPUT = Path("-")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +33,12 @@ class NamedImage:
 
     @property
     def name(self) -> str:
-        """The path as it can be printed: bytes that are no UTF-8 are replaced."""
-        return os.fsencode(self.path).decode(errors="replace")
+        """The path as it can be printed: control characters, and bytes that are no UTF-8, are replaced.
+
+        It never begins like a formula, which a spreadsheet would compute when it opens the rows.
+        """
+        name = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", os.fsencode(self.path).decode(errors="replace"))
+        return f"./{name}" if name.startswith(("=", "+", "@", "-")) and self.path != STANDARD_INPUT else name
 
     @property
     def folder_name(self) -> str:
@@ -83,7 +91,7 @@ def named_images(arguments: Iterable[Path]) -> NamedImages:
 
 def _same(path: Path) -> Path:
     """Returns what is equal for two ways to one file."""
-    return path if path == STANDARD_INPUT else path.resolve()
+    return path if path == STANDARD_INPUT else resolved(path)
 
 
 def _paths(argument: Path, notes: list[str]) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -28,6 +28,7 @@ _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 62\r\nconnection: close\r\n\r\n"
     b'{"detail":"expected an HTTP/1.1 request, got something else."}'
 )
+_TWO_LENGTHS = b'{"detail":"expected Content-Length or Transfer-Encoding, got both."}'
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -72,7 +73,7 @@ def run(app: FastAPI, listening: socket.socket) -> None:
     """
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes forms that it cannot read
     config = uvicorn.Config(
-        app,
+        _of_one_length(app),
         loop="asyncio",
         http=_ImpatientProtocol,
         ws="none",
@@ -88,6 +89,24 @@ def run(app: FastAPI, listening: socket.socket) -> None:
     with listening, stop_requests() as stop, contextlib.suppress(KeyboardInterrupt):
         stop.at_once = True  # uvicorn takes SIGINT and SIGTERM while it runs, and repeats them when it is done
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _of_one_length(app: FastAPI) -> Any:
+    """Refuses requests that tell their length twice, and ends the connection.
+
+    A reverse proxy that believes the other length takes the rest for part of this request, we for one of its own.
+    """
+
+    async def checked(scope: Any, receive: Any, send: Any) -> None:
+        if not {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            await app(scope, receive, send)
+            return
+        headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(_TWO_LENGTHS)}
+        headers |= {b"connection": b"close"}
+        await send({"type": "http.response.start", "status": 400, "headers": list(headers.items())})
+        await send({"type": "http.response.body", "body": _TWO_LENGTHS})
+
+    return checked
 
 
 class _ImpatientProtocol(H11Protocol):

@@ -7,8 +7,9 @@ would take a patient for healthy. So one image that cannot be used refuses its w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -137,7 +138,7 @@ def application(
 
     async def answered(request: Request, media_type: str, images_of: Callable[[bytes], list[bytes]]) -> Answer:
         check_headers(request.headers, media_type, limits)
-        with room.memory() as take:
+        with _ending_told(), room.memory() as take:
             body = await whole_body(request.stream(), limits, take)
             with room.place():
                 return await asyncio.get_running_loop().run_in_executor(
@@ -163,6 +164,15 @@ def application(
         return await answered(request, _MULTIPART, lambda body: _images_of_form(request, body, limits))
 
     return app
+
+
+@contextlib.contextmanager
+def _ending_told() -> Iterator[None]:
+    """Answers requests that are given up because the server ends; without an answer they would leave a traceback."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        raise RefusedRequest(503, "the server is ending; ask again when it has been started again.") from error
 
 
 def _predicted(served: ServedModel, images: list[bytes], limits: Limits) -> Answer:

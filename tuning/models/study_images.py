@@ -28,7 +28,7 @@ class Acquaintance:
     Attributes:
         trained: the same file trained or chose the model.
         tested: the same file lies in the study's test folder.
-        namesakes: another file, but called as one that trained or chose it: perhaps the same picture, saved anew.
+        namesakes: another file, but called as one of the study: perhaps the same picture, saved anew.
         patients: a patient of that name trained or chose it; says something only of data that name patients alike.
     """
 
@@ -78,7 +78,7 @@ def acquaintance(folder: Path, manifest: pd.DataFrame) -> Acquaintance | None:
         known = pd.read_csv(path, dtype=str, keep_default_na=False)
         trained, tested = (known[known["part"] == part] for part in ("train", "test"))
         by_content = [_contents(manifest).isin(part["content"]) for part in (trained, tested)]
-        namesakes = _names(manifest).isin(trained["name"]) & ~by_content[0] & ~by_content[1]
+        namesakes = _names(manifest).isin(known["name"]) & ~by_content[0] & ~by_content[1]
         patients = _digests(manifest["group"]).isin(trained["patient"])
     except (ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); promote the model again.") from error

@@ -86,6 +86,8 @@ def test_several_folders_may_be_of_one_class() -> None:
             class_folders(names, None, [wrong])
     with pytest.raises(ConfigError, match="both for Normal"):
         class_folders(names, ("Normal", "PNEUMONIA"), ["NORMAL=PNEUMONIA"])
+    with pytest.raises(ConfigError, match="left none for NORMAL"):
+        class_folders(names, None, ["NORMAL=PNEUMONIA"])
 
 
 def test_images_that_trained_the_model_are_refused(shelf: Shelf, phantoms: Path, clinic: Path) -> None:
@@ -101,12 +103,15 @@ def test_images_that_trained_the_model_are_refused(shelf: Shelf, phantoms: Path,
         _validate(shelf, phantoms / "train", leave_out_known=True)
 
 
-def test_pictures_saved_anew_are_suspected_by_their_names(shelf: Shelf, phantoms: Path, clinic: Path) -> None:
-    """An image called as one that trained the model may be the same: a warning says so."""
-    name = next((phantoms / "train" / "PNEUMONIA").iterdir()).name
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_pictures_saved_anew_are_suspected_by_their_names(
+    shelf: Shelf, phantoms: Path, clinic: Path, part: str
+) -> None:
+    """An image called as one of the model's study, its test folder included, may be the same: a warning says so."""
+    name = next((phantoms / part / "PNEUMONIA").iterdir()).name
     next((clinic / "Sick").iterdir()).rename(clinic / "Sick" / name)
     warnings = _validate(shelf, clinic, classes=("healthy", "sick")).warnings
-    suspected = [sentence for sentence in warnings if "called as some that trained" in sentence]
+    suspected = [sentence for sentence in warnings if "called as some of the model's study" in sentence]
     assert len(suspected) == 1
     assert name in suspected[0]
 

@@ -90,6 +90,13 @@ def test_names_that_are_no_text_can_be_printed(tmp_path: Path) -> None:
     assert image.read() == b"x"
 
 
+def test_names_do_nothing_where_they_are_printed(tmp_path: Path) -> None:
+    """Not to a terminal (escape sequences), nor to a spreadsheet (formulas)."""
+    assert NamedImage(Path("a\x1b[31m\n.png")).name == "a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}.png"
+    assert NamedImage(Path("=1+1.png")).name == "./=1+1.png"
+    assert NamedImage(tmp_path / "=1.png").name == f"{tmp_path}/=1.png"
+
+
 class _Terminal(io.BytesIO):
     """Standard input that nobody piped anything into, or something."""
 

@@ -135,6 +135,9 @@ def test_nothing_is_loaded_where_no_image_is_named(predict: Predict, tmp_path: P
         (("--csv", "nowhere/rows.csv"), "there is no folder nowhere"),
         (("--csv", "/"), "got a folder"),
         (("--csv", "-", "--json"), "both want stdout"),
+        (("--csv", "other.JPEG"), "got that of an image"),
+        (("--csv", "missing.png"), "got that of an image"),
+        (("--plot", "./missing.png"), "got one of the images"),
     ],
 )
 def test_impossible_outputs_are_refused_before_anything_is_read(

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +297,25 @@ def test_a_body_has_to_arrive_in_time_and_fit() -> None:
         assert asyncio.run(whole_body(pieces(b"12345", b"67890"), limits, take)) == b"1234567890"
 
 
+def test_who_is_not_done_when_the_server_ends_is_told(served: ServedModel) -> None:
+    """A body that still arrives after the time of grace: one line, where there was a traceback."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async def cut_short() -> httpx.Response:
+        app = application(served, LIMITS, tell=lambda line: None)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            headers = {"content-type": "application/json"}
+            asked = asyncio.create_task(client.post("/predict", content=body(), headers=headers))
+            await asyncio.sleep(0.1)
+            asked.cancel()
+            return await asked
+
+    assert "the server is ending" in _refusal(asyncio.run(cut_short()), 503)
+
+
 def test_no_image_touches_the_disk(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large uploads stay in memory, too."""
 
@@ -331,6 +350,17 @@ def test_200_malformed_requests_are_refused_in_one_line_each(server: _Process) -
     log = server.log.read_text()
     assert MARKER not in log
     assert "Traceback" not in log
+
+
+def test_a_request_of_two_lengths_ends_its_connection(server: _Process) -> None:
+    """A proxy and the server might else disagree about where the next request begins: request smuggling."""
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head + b"0\r\n\r\nGET /model HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1") == 1
+    assert b"got both" in said
 
 
 @pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=[pytest.mark.slow])])
