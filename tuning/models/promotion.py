@@ -102,8 +102,7 @@ def promote(
         vote: of the ensemble: `soft` (if None) or `hard`, see `pneumo_core.ensemble`.
         model: name in the registry; that of the study's space if None.
         alias: to be set; its holder is the champion that the model is compared with.
-        policy: name of a shipped policy, or a YAML file; the one named like the study's space, or else the default, if
-            None.
+        policy: name of a shipped policy, or a YAML file; the one named like the model, or else the default, if None.
         force: promote it although the policy says no; needs a reason.
         reason: why it is promoted, for the record.
         dry_run: build and check; leave the test folder closed, register nothing.
@@ -135,7 +134,7 @@ def promote(
     name = check_model_name(model or record.started.space)
     check_alias(alias)
     check_rule(threshold_rule, target_sensitivity)
-    rules = Rules(policy_for(record.started.space, policy), force, reason)
+    rules = Rules(policy_for(name, policy), force, reason)
     registry = Registry(store, _foreign_uri(store, record))
     from pneumo_core.runtime import start_tensorflow
 
