@@ -37,8 +37,12 @@ class Champion:
 
     @classmethod
     def of(cls, registry: Registry, name: str, alias: str) -> Champion | None:
-        """Returns the holder of an alias; None if it has none."""
-        reference = registry.holder(name, alias)
+        """Returns the holder of an alias; None if it never had one.
+
+        Where somebody removed the alias, or the version along with it, it is the last one of the history: else a model
+        would have nobody to beat, and no mark.
+        """
+        reference = registry.holder(name, alias) or registry.last_holder(name, alias)
         return None if reference is None else cls(registry, reference, registry.tags(reference))
 
     def is_model(self, model_digest: str, threshold: float) -> bool:

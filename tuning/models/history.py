@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -228,10 +229,42 @@ def line_of_holders(events: Sequence[HistoryEvent], alias: str, holder: str | No
     return line
 
 
+def last_holder(events: Sequence[HistoryEvent], alias: str) -> str:
+    """Returns the version that an alias was last made to point to, as far as is recorded; empty for none."""
+    done = [event.version for event in events if event.alias == alias and event.state == DONE]
+    return done[-1] if done else ""
+
+
+def approval_of(events: Sequence[HistoryEvent], version: str, alias: str) -> tuple[str, bool]:
+    """Returns how a version came past the gate.
+
+    Args:
+        events: of the model.
+        version: that is asked about.
+        alias: that it is to hold.
+
+    Returns:
+        The policy that was asked, and whether it holds the alias without that policy's word: against it, or because it
+        was only ever judged for another alias. Empty and False for a version from before there was a history.
+    """
+    made = [event for event in events if (event.version, event.action, event.state) == (version, PROMOTED, DONE)]
+    if not made:
+        return "", False
+    here = [event for event in made if event.alias == alias]
+    judged = (here or made)[-1]
+    return judged.policy, judged.forced or not here
+
+
+def unrecorded_moves(events: Sequence[HistoryEvent], alias: str) -> list[HistoryEvent]:
+    """Returns the events that found an alias elsewhere than where the one before had left it."""
+    done = [event for event in events if event.alias == alias and event.state == DONE]
+    return [after for before, after in itertools.pairwise(done) if after.replaced != before.version]
+
+
 def unrecorded_holder(model: RegisteredModel, alias: str) -> bool:
     """Returns whether an alias points elsewhere than where the last event about it left it."""
-    done = [event.version for event in model.events if event.alias == alias and event.state == DONE]
-    return bool(done) and model.aliases.get(alias) != done[-1]
+    left = last_holder(model.events, alias)
+    return bool(left) and model.aliases.get(alias) != left
 
 
 def iso(seconds: float) -> str:

@@ -120,8 +120,8 @@ def promote(
         PolicyError: if there is no such policy, it is faulty, or it is to be overridden without a reason.
         ModelError: if model or alias cannot be named so.
         DatasetError: if the study's images changed or are gone.
-        PromotionError: if the whole model scores differently from what was trained, or patients of the test folder are
-            outside of it too.
+        PromotionError: if the whole model scores differently from what was trained, patients of the test folder are
+            outside of it too, or somebody moved the alias meanwhile.
         TrackingError: if MLflow fails.
 
     Side effects:
@@ -157,16 +157,17 @@ def promote(
             decision.write(assembly.folder)
             description = document_model(assembly, record, chosen, name, tags, decision.approval, decision.rivalry)
             tell(f"registering it as {name}")
-            reference = registry.register(
-                assembly.folder,
-                name,
-                alias,
-                run_id=chosen.run_id or "",
-                metrics=assembly.metrics,
-                tags=tags,
-                change=decision.change(f"{chosen.trial} of {study}"),
-                description=description,
-            )
+            with assembly.refusals_recorded():  # of an alias that was moved meanwhile
+                reference = registry.register(
+                    assembly.folder,
+                    name,
+                    alias,
+                    run_id=chosen.run_id or "",
+                    metrics=assembly.metrics,
+                    tags=tags,
+                    change=decision.change(f"{chosen.trial} of {study}"),
+                    description=description,
+                )
         return _result(assembly, chosen, name, alias, decision, reference)
 
 

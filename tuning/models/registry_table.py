@@ -9,7 +9,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.models.history import RegisteredModel, RegisteredVersion, headlines, in_words, iso, unrecorded_holder
+from tuning.models.history import (
+    RegisteredModel,
+    RegisteredVersion,
+    headlines,
+    in_words,
+    iso,
+    unrecorded_holder,
+    unrecorded_moves,
+)
 from tuning.models.ledger import LedgerEntry
 from tuning.models.ledger_table import ledger_rows
 from tuning.ranking import defined
@@ -61,7 +69,7 @@ def history_table(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -
         refused: entries of the ledger about models that wanted to be it.
     """
     table, rows = Table(show_lines=True), list[tuple[str, str, str, str]]()
-    widths = {"when (UTC)": 10, "what": 20, "why": None, "policy": None}
+    widths = {"when (UTC)": 10, "what": 23, "why": None, "policy": None}
     for heading, width in widths.items():
         table.add_column(heading, overflow="fold", width=width)
     for event in model.events:
@@ -85,6 +93,11 @@ def remarks(model: RegisteredModel) -> list[str]:
         if unrecorded_holder(model, alias):
             where = f"points to version {model.aliases[alias]}" if alias in model.aliases else "was removed"
             said.append(f"{model.name}: {alias} {where} by another hand than `tune`; the history does not say why")
+        said += [
+            f"{model.name}: {alias} had been moved by another hand than `tune` to version {event.replaced} before "
+            f"{event.at[:16].replace('T', ' ')} UTC; the history does not say why"
+            for event in unrecorded_moves(model.events, alias)
+        ]
     if model.versions and not model.events:
         said.append(f"{model.name}: has no history; its versions were registered by an earlier version of `tune`")
     return said

@@ -15,11 +15,14 @@ from tuning.models.history import (
     ROLLED_BACK,
     HistoryEvent,
     RegisteredModel,
+    approval_of,
     checked_reason,
     events_of,
+    last_holder,
     line_of_holders,
     next_number,
     unrecorded_holder,
+    unrecorded_moves,
     was_held,
 )
 
@@ -68,6 +71,27 @@ def test_an_intent_happened_if_its_version_holds_the_alias_or_was_replaced_since
     assert not was_held(intent, [*THREE, intent], None)
     assert was_held(intent, [*THREE, intent, _event(5, "5", "4")], "5")
     assert not was_held(intent, [*THREE, intent, _event(5, "5", "3")], "5")
+
+
+def test_a_version_that_was_forced_or_judged_for_another_alias_did_not_pass() -> None:
+    """However it comes to hold the alias; before there was a history nobody was asked."""
+    passed, forced = _event(1, "1", "", policy="p"), _event(2, "2", "1", policy="p", forced=True)
+    events = [passed, forced, _event(3, "3", "", alias="lab", policy="p"), _event(4, "3", "2", ROLLED_BACK)]
+    assert [approval_of(events, version, "champion") for version in "1239"] == [
+        ("p", False),
+        ("p", True),
+        ("p", True),
+        ("", False),
+    ]
+    assert approval_of(events, "3", "lab") == ("p", False)
+
+
+def test_moves_by_hand_show_in_the_events_after_them() -> None:
+    """Also when a promotion has come since, so that the alias is where the last event left it."""
+    events = [*THREE, _event(4, "4", "1"), _event(5, "5", "4"), _event(6, "6", "", alias="lab")]
+    assert [event.number for event in unrecorded_moves(events, "champion")] == [4]
+    assert not unrecorded_moves(events, "lab")
+    assert [last_holder(events, alias) for alias in ("champion", "lab", "other")] == ["5", "6", ""]
 
 
 def test_events_come_back_from_tags_in_order() -> None:
