@@ -224,7 +224,7 @@ def numbers_of(evidence: Evidence) -> dict[str, float]:
 
 
 def _with_ends(prefix: str, intervals: Mapping[str, Interval]) -> dict[str, float]:
-    numbers = {}
+    numbers = dict[str, float]()
     for name, one in intervals.items():
         numbers |= {f"{prefix}_{name}": one.value, f"{prefix}_{name}_low": one.low, f"{prefix}_{name}_high": one.high}
     return numbers
