@@ -186,12 +186,12 @@ def next_number(events: Sequence[HistoryEvent]) -> int:
 
 
 def checked_reason(reason: str) -> str:
-    """Returns a reason as it may stand in the history: in one line.
+    """Returns a reason as it may stand in the history: in one line, without what a terminal would obey.
 
     Raises:
         ModelError: if it is empty or too long.
     """
-    line = " ".join(reason.split())
+    line = _line(reason)
     if not 0 < len(line) <= _REASON_LIMIT:
         raise ModelError(f"reason: expected 1 to {_REASON_LIMIT} characters, got {len(line)}; say in a sentence why.")
     return line
@@ -199,8 +199,12 @@ def checked_reason(reason: str) -> str:
 
 def clipped_reason(reason: str) -> str:
     """Returns a reason that this program made, in one line, cut where the history's end is."""
-    line = " ".join(reason.split())
+    line = _line(reason)
     return line if len(line) <= _REASON_LIMIT else line[: _REASON_LIMIT - 1] + "…"
+
+
+def _line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def was_held(event: HistoryEvent, events: Sequence[HistoryEvent], holder: str | None) -> bool:

@@ -13,6 +13,7 @@ from tuning.models.champion import Champion
 from tuning.models.decision import Decision, Rules, decide
 from tuning.models.ensemble import DEFAULT_VOTE, Ensemble, choose_ensemble
 from tuning.models.gate import Check
+from tuning.models.history import checked_reason
 from tuning.models.lineage import lineage
 from tuning.models.model_card import document_model
 from tuning.models.policy import policy_for
@@ -118,7 +119,7 @@ def promote(
         StudyError: if there is no such study, trial, or no completed one.
         ConfigError: if there is no such rule, target or vote, or both a trial and an ensemble are asked for.
         PolicyError: if there is no such policy, it is faulty, or it is to be overridden without a reason.
-        ModelError: if model or alias cannot be named so.
+        ModelError: if model or alias cannot be named so, or the reason is too long.
         DatasetError: if the study's images changed or are gone.
         PromotionError: if the whole model scores differently from what was trained, patients of the test folder are
             outside of it too, or somebody moved the alias meanwhile.
@@ -134,7 +135,7 @@ def promote(
     name = check_model_name(model or record.started.space)
     check_alias(alias)
     check_rule(threshold_rule, target_sensitivity)
-    rules = Rules(policy_for(name, policy), force, reason)
+    rules = Rules(policy_for(name, policy), force, checked_reason(reason) if reason.strip() else "")
     registry = Registry(store, _foreign_uri(store, record))
     from pneumo_core.runtime import start_tensorflow
 

@@ -119,6 +119,7 @@ def test_an_event_fits_into_the_column_of_the_database() -> None:
 def test_a_reason_is_a_line() -> None:
     """Somebody will read it in a year."""
     assert checked_reason(" two\n lines ") == "two lines"
+    assert checked_reason("red \x1b[31m, \u202etfel") == "red ?[31m, ?tfel"
     for wrong in ("", " \n", "x" * 1001):
         with pytest.raises(ModelError, match="expected 1 to 1000 characters"):
             checked_reason(wrong)
