@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from pneumo_core.calibration import calibrated
-from pneumo_core.intervals import DRAWS, LEVEL, Interval, paired_spreads
+from pneumo_core.intervals import DRAWS, LEVEL, Interval, Spread, paired_spreads
 from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.weighted_metrics import UNCALIBRATED
@@ -79,8 +79,8 @@ def compare(
         seed: of the draws.
 
     Returns:
-        The comparison. A difference of sensitivity or specificity reaches at least as far as `score_interval` of the
-        patients: where hardly a call changed, the draws hardly differ, however few patients there are.
+        The comparison. A difference of sensitivity or specificity reaches at least as far as its `score_interval`:
+        where hardly a call changed, the draws hardly differ, however few patients there are.
 
     Raises:
         PneumoError: if these are not score tables of the same images.
@@ -94,7 +94,7 @@ def compare(
     rates = {name: of_both.labels == label for name, label in CLASSES.items()}
     kinds = {name: (of_both.subtypes == name) & (of_both.labels == 1) for name in of_both.positive_subtypes()}
     for name, rows in (rates | {f"sensitivity_{kind}": rows for kind, rows in kinds.items()}).items():
-        differences[name] = _widened(differences[name], gained[rows], of_both.patients[rows])
+        differences[name] = _widened(spreads[name], gained[rows], of_both.patients[rows])
     return Comparison(
         differences=differences,
         changed={name: changed_calls(gained[rows], of_both.patients[rows]) for name, rows in rates.items()},
@@ -126,44 +126,51 @@ def changed_calls(gained: np.ndarray, patients: np.ndarray) -> ChangedCalls:
     return ChangedCalls(better, worse, p_value)
 
 
-def score_interval(better: int, worse: int, patients: int) -> tuple[float, float]:
+def score_interval(better: float, worse: float, images: float) -> tuple[float, float]:
     """Returns the ends of the 95 % score interval of a paired difference of rates, such as two sensitivities.
 
-    It holds the differences that so many better and worse patients do not speak against. If none of 20 changed, up to
-    one in six may be worse off all the same.
+    It holds the differences that so many changed calls do not speak against. If none of 20 changed, up to one in six
+    may be worse all the same.
 
     Args:
-        better: patients that the first model calls right and the second does not.
+        better: independent images that the first model calls right and the second does not.
         worse: the other way round.
-        patients: how many there are.
+        images: how many there are.
 
     Source:
         Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
         design".
     """
-    return -_upper_score_bound(worse, better, patients), _upper_score_bound(better, worse, patients)
+    return -_upper_score_bound(worse, better, images), _upper_score_bound(better, worse, images)
 
 
-def _upper_score_bound(more: int, less: int, patients: int) -> float:
+def _upper_score_bound(more: float, less: float, images: float) -> float:
     quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
 
     def too_small(difference: float) -> float:
-        linear = (2 * patients - more + less) * difference - more - less
-        product = 8 * patients * less * difference * (1 - difference)
-        share = (np.sqrt(max(linear**2 + product, 0.0)) - linear) / (4 * patients)  # of `less`, were this the truth
-        variance = patients * (2 * share + difference * (1 - difference))
-        return float(more - less - patients * difference + quantile * np.sqrt(max(variance, 0.0)))
+        linear = (2 * images - more + less) * difference - more - less
+        product = 8 * images * less * difference * (1 - difference)
+        share = (np.sqrt(max(linear**2 + product, 0.0)) - linear) / (4 * images)  # of `less`, were this the truth
+        variance = images * (2 * share + difference * (1 - difference))
+        return float(more - less - images * difference + quantile * np.sqrt(max(variance, 0.0)))
 
-    above = (more - less) / patients + 1e-9  # at the difference itself both terms may be nought
+    above = (more - less) / images + 1e-9  # at the difference itself both terms may be nought
     return float(optimize.brentq(too_small, above, 1.0)) if above < 1 else 1.0
 
 
-def _widened(interval: Interval, gained: np.ndarray, patients: np.ndarray) -> Interval:
-    """Returns an interval over draws of the patients, reaching at least as far as their score interval."""
-    if not len(patients):
+def _widened(spread: Spread, gained: np.ndarray, patients: np.ndarray) -> Interval:
+    """Returns the interval of a difference, reaching at least as far as the score interval.
+
+    That is of as many independent images as give the standard error over the draws. Where no call changed these tell
+    nothing, and there are as many as patients.
+    """
+    interval, images = spread.interval(), len(gained)
+    if not images or np.isnan(spread.error):
         return interval
-    changed = changed_calls(gained, patients)
-    low, high = score_interval(changed.better, changed.worse, len(np.unique(patients)))
+    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
+    variance = (better + worse - (better - worse) ** 2 / images) / images**2  # if images were independent
+    alike = max(spread.error**2 / variance, 1.0) if variance > 0 else images / len(np.unique(patients))
+    low, high = score_interval(better / alike, worse / alike, images / alike)
     return Interval(interval.value, min(interval.low, low), max(interval.high, high))
 
 
