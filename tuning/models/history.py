@@ -288,11 +288,30 @@ def _json(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def _fields_of_another_type(event: HistoryEvent) -> list[str]:
+    """Names the fields that hold what this program would not have written; anybody can edit a tag."""
+    numbers = event.numbers
+    sound = {
+        "number": type(event.number) is int,
+        "forced": type(event.forced) is bool,
+        "action": event.action in (PROMOTED, ROLLED_BACK),
+        "state": event.state in (INTENDED, DONE, ABANDONED),
+        "numbers": isinstance(numbers, dict) and all(type(number) in (int, float) for number in numbers.values()),
+    }
+    texts = ("at", "alias", "version", "replaced", "reason", "store", "policy")
+    return [name for name in texts if type(getattr(event, name)) is not str] + [
+        name for name, is_sound in sound.items() if not is_sound
+    ]
+
+
 def _parse(value: str, name: str, key: str) -> HistoryEvent:
     known = {field.name for field in dataclasses.fields(HistoryEvent)}
     try:
         fields = json.loads(value)
-        return HistoryEvent(**{field: fields[field] for field in known & fields.keys()})
+        event = HistoryEvent(**{field: fields[field] for field in known & fields.keys()})
+        if wrong := _fields_of_another_type(event):
+            raise ValueError(f"{wrong[0]}: {fields[wrong[0]]!r}")
+        return event
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"model {name}: its history is damaged in the tag {key} ({error}); correct that tag in MLflow."

@@ -94,8 +94,8 @@ def remarks(model: RegisteredModel) -> list[str]:
             where = f"points to version {model.aliases[alias]}" if alias in model.aliases else "was removed"
             said.append(f"{model.name}: {alias} {where} by another hand than `tune`; the history does not say why")
         said += [
-            f"{model.name}: {alias} had been moved by another hand than `tune` to version {event.replaced} before "
-            f"{event.at[:16].replace('T', ' ')} UTC; the history does not say why"
+            f"{model.name}: {alias} had been {f'moved to version {event.replaced}' if event.replaced else 'removed'} "
+            f"by another hand than `tune` before {event.at[:16].replace('T', ' ')} UTC; the history does not say why"
             for event in unrecorded_moves(model.events, alias)
         ]
     if model.versions and not model.events:

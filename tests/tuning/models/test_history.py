@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -102,6 +103,11 @@ def test_events_come_back_from_tags_in_order() -> None:
     assert next_number(events) == 12
     with pytest.raises(ModelError, match=r"model m: its history is damaged in the tag pneumo\.history\.0001\.abc123"):
         events_of({_event(1, "1", "").key: "{"}, "m")
+    edits: tuple[tuple[str, object], ...] = (("at", 5), ("reason", None), ("numbers", {"test_roc_auc": "x"}))
+    for field, value in (*edits, ("number", "1"), ("state", "odd"), ("numbers", [1]), ("version", 7)):
+        edited = json.dumps(json.loads(_event(1, "1", "").to_text()) | {field: value})
+        with pytest.raises(ModelError, match=f"its history is damaged in the tag .* \\({field}: "):
+            events_of({_event(1, "1", "").key: edited}, "m")
 
 
 def test_an_event_fits_into_the_column_of_the_database() -> None:

@@ -158,7 +158,7 @@ def test_a_champion_that_somebody_removed_is_still_to_be_beaten(base: tuple[Stor
     client.set_registered_model_alias("removed", "champion", "1")
     register(store, "removed", run_id, tmp_path / "m")
     assert (
-        "champion had been moved by another hand than `tune` to version 1 before"
+        "champion had been moved to version 1 by another hand than `tune` before"
         in tune(store, "registry", "removed")[2]
     )
 
