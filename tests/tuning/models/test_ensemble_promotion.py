@@ -63,7 +63,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> tuple[Sto
 @pytest.fixture(scope="module")
 def promoted(study: tuple[Store, StudyRecord]) -> PromotionResult:
     """A soft vote of all three."""
-    return promote(study[0], "v", ensemble=3)
+    return promote(study[0], "v", ensemble=3, policy="demo")
 
 
 def _folder(record: StudyRecord) -> Path:
