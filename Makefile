@@ -27,7 +27,7 @@ demo: setup  ## run a small study on synthetic radiographs, promote its best tri
 	@echo "See the trials side by side: $(BIN)/tune ui $(STUDY) --store $(STORE)"
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

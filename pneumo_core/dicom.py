@@ -162,9 +162,9 @@ def _check_content(dataset: Dataset, name: str) -> None:
         raise ImageError.refusing(name, "a single image", f"a multi-frame DICOM file ({frames} frames)", do)
     if (modality := _word(dataset, "Modality")) not in _MODALITIES:
         expected = f"a radiograph (modality {', '.join(filter(None, _MODALITIES))})"
-        raise ImageError.refusing(name, expected, f"modality {modality!r}", "Remove the file")
+        raise ImageError.refusing(name, expected, f"modality {modality!r}", "Leave it out")
     if view := _lateral_view(dataset):
-        raise ImageError.refusing(name, "a frontal radiograph", f"view {view!r}", "Remove the file")
+        raise ImageError.refusing(name, "a frontal radiograph", f"view {view!r}", "Leave it out")
     photometric, samples = _word(dataset, "PhotometricInterpretation"), _whole(dataset, "SamplesPerPixel", 1)
     if photometric not in _MONOCHROME or samples != 1:
         got = f"{photometric or 'no photometric interpretation'} with {samples} samples a pixel"

@@ -5,6 +5,7 @@ Whatever takes long to import is imported by the command that needs it.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -40,7 +41,10 @@ class _Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             print("tune: interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
-        except OSError as error:  # of the output itself: a full disk behind it, a closed pipe
+        except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
+            raise typer.Exit(141) from None
+        except OSError as error:  # of the output itself, as a full disk behind it
             print(f"tune: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
 
@@ -52,26 +56,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run)
-app.command()(resume)
-app.command("confirm")(confirm_study)
-app.command()(sync)
-app.command("list")(list_studies)
-app.command()(leaderboard)
-app.command()(ui)
-app.command()(promote)
-app.command()(predict)
-app.command()(serve)
-app.command()(evaluate)
-app.command()(export)
-app.command()(registry)
-app.command()(rollback)
-app.command()(doctor)
-app.command()(gc)
-app.add_typer(data_app, name="data")
-app.add_typer(spaces_app, name="spaces")
-app.add_typer(policies_app, name="policies")
-app.add_typer(cache_app, name="cache")
+_STUDIES, _REGISTRY, _USE, _AROUND = "Studies", "Registry", "Using a model", "Data and store"
+app.command(rich_help_panel=_STUDIES)(run)
+app.command(rich_help_panel=_STUDIES)(resume)
+app.command("confirm", rich_help_panel=_STUDIES)(confirm_study)
+app.command("list", rich_help_panel=_STUDIES)(list_studies)
+app.command(rich_help_panel=_STUDIES)(leaderboard)
+app.command(rich_help_panel=_STUDIES)(ui)
+app.command(rich_help_panel=_STUDIES)(sync)
+app.add_typer(spaces_app, name="spaces", rich_help_panel=_STUDIES)
+app.command(rich_help_panel=_REGISTRY)(promote)
+app.add_typer(policies_app, name="policies", rich_help_panel=_REGISTRY)
+app.command(rich_help_panel=_REGISTRY)(registry)
+app.command(rich_help_panel=_REGISTRY)(rollback)
+app.command(rich_help_panel=_USE)(predict)
+app.command(rich_help_panel=_USE)(serve)
+app.command(rich_help_panel=_USE)(evaluate)
+app.command(rich_help_panel=_USE)(export)
+app.add_typer(data_app, name="data", rich_help_panel=_AROUND)
+app.add_typer(cache_app, name="cache", rich_help_panel=_AROUND)
+app.command(rich_help_panel=_AROUND)(doctor)
+app.command(rich_help_panel=_AROUND)(gc)
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,7 +93,7 @@ def tune(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Tune chest X-ray classifiers: search spaces, trials in MLflow, leaderboards."""
+    """Tune chest X-ray classifiers, put the best one in use, and use it. For research, not for diagnosis."""
 
 
 def main() -> None:

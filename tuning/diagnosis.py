@@ -54,7 +54,7 @@ def diagnosis_table(found: Sequence[Diagnosis]) -> Table:
     """Returns the diagnoses for a terminal."""
     table = Table()
     for heading in ("what", "state", "found", "what to do"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for diagnosis in found:
         colour = _COLOURS[diagnosis.state]
         state = f"[{colour}]{diagnosis.state}[/{colour}]"

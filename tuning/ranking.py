@@ -18,6 +18,7 @@ from tuning.record import StudyRecord, TrialRecord, replay
 from tuning.store import Store
 
 _SHOWN_METRICS = ("val_roc_auc", "val_sensitivity", "val_specificity")
+_PARAMETERS_WIDTH = 24  # at least, of a column that all parameters share
 
 
 def load_record(store: Store, study: str) -> StudyRecord:
@@ -60,13 +61,23 @@ def leaderboard_table(record: StudyRecord, top: int | None = None, width: int = 
     Args:
         record: of the study.
         top: rows to show; all if None.
-        width: of the terminal, in characters. Where a column for each parameter does not fit, they share one.
+        width: of the terminal, in characters. Where a column for each parameter does not fit, they share one; where
+            that has no room, the interval that confirmation made needless goes, and the duration.
     """
     rows = [(rank, trial) for rank, trial in enumerate(record.ranked(), start=1)][:top]
     wide = _table(record, rows, one_column=False)
+    if _width(wide) <= width:
+        return wide
+    foldable = max((len(_joined(record, trial)) for _, trial in rows), default=0) - _PARAMETERS_WIDTH
+    narrow = _table(record, rows, one_column=True)
+    fits = _width(narrow) - max(foldable, 0) <= width
+    return narrow if fits else _table(record, rows, one_column=True, brief=True)
+
+
+def _width(table: Table) -> int:
+    """The width at which nothing of a table is folded."""
     endless = Console(width=10_000)
-    needed = Measurement.get(endless, endless.options, wide).maximum
-    return wide if needed <= width else _table(record, rows, one_column=True)
+    return Measurement.get(endless, endless.options, table).maximum
 
 
 def failures(record: StudyRecord) -> list[str]:
@@ -74,26 +85,34 @@ def failures(record: StudyRecord) -> list[str]:
     return [f"{trial.trial} failed: {trial.reason}" for trial in record.trials.values() if trial.status == "failed"]
 
 
-def _table(record: StudyRecord, rows: list[tuple[int, TrialRecord]], *, one_column: bool) -> Table:
+def _table(record: StudyRecord, rows: list[tuple[int, TrialRecord]], *, one_column: bool, brief: bool = False) -> Table:
     objective, names = record.started.objective, _parameter_names(record)
     metrics = [] if one_column else [name for name in _SHOWN_METRICS if name != objective]
     confirmed = ["confirmed", "95 %"] if record.confirmed else []
     first = "confirmed ones" if confirmed else f"{record.started.direction}imum"
     table = Table(title=f"{record.started.study}: {objective}, {first} first")
-    for heading in ("#", "trial", *confirmed, objective, "95 %", *metrics):
+    ends = [] if brief and confirmed else ["95 %"]
+    for heading in ("#", "trial", *confirmed, objective, *ends, *metrics):
         justify: JustifyMethod = "left" if heading == "trial" else "right"
         table.add_column(heading.removeprefix("val_"), justify=justify, no_wrap=True)
     for heading in ["parameters"] if one_column else [name.replace("_", " ") for name in names]:
-        table.add_column(heading, overflow="fold")
-    table.add_column("s", justify="right", no_wrap=True)
+        table.add_column(heading, overflow="fold", min_width=_PARAMETERS_WIDTH if one_column else None)
+    if not brief:
+        table.add_column("s", justify="right", no_wrap=True)
     for rank, trial in rows:
-        values = {name: escape(format_value(trial.params.get(name))) for name in names}
-        joined = [" ".join(f"{name}={value}" for name, value in values.items())]
+        cells = [_joined(record, trial)] if one_column else [format_value(trial.params.get(name)) for name in names]
         duration = "" if trial.duration_s is None else f"{trial.duration_s:.1f}"
-        cells = joined if one_column else list(values.values())
         places = _confirmed_cells(trial) if confirmed else []
-        table.add_row(str(rank), trial.trial, *places, *_score_cells(trial, [objective, *metrics]), *cells, duration)
+        score, interval, *others = _score_cells(trial, [objective, *metrics])
+        scores = [score, *([interval] if ends else []), *others]
+        ending = [] if brief else [duration]
+        table.add_row(str(rank), trial.trial, *places, *scores, *map(escape, cells), *ending)
     return table
+
+
+def _joined(record: StudyRecord, trial: TrialRecord) -> str:
+    """The searched parameters of a trial in one line."""
+    return " ".join(f"{name}={format_value(trial.params.get(name))}" for name in _parameter_names(record))
 
 
 def _parameter_names(record: StudyRecord) -> list[str]:

@@ -21,11 +21,16 @@ Finished = tuple[Store, StudyRecord, dict[str, object]]
 COMMANDS = [
     "run",
     "resume",
+    "confirm",
     "sync",
     "list",
     "leaderboard",
     "ui",
+    "promote",
+    "predict",
     "serve",
+    "evaluate",
+    "export",
     "registry",
     "rollback",
     "cache",
@@ -36,6 +41,9 @@ COMMANDS = [
     "spaces",
     "spaces show",
     "spaces check",
+    "policies",
+    "policies show",
+    "policies check",
     "data",
     "data fetch",
     "data demo",
@@ -52,10 +60,16 @@ def _tune(*words: object, store: Path | None = None) -> Result:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_every_command_has_help(command: str) -> None:
-    """`--help` explains each command and every one of its options."""
+    """`--help` explains each command, and shows a line to begin with; a group lists its commands."""
     result = _tune(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Usage: tune" in result.output
+    assert f"Example: tune {command} ".strip() in result.output or "COMMAND [ARGS]" in result.output
+
+
+def test_help_shows_brackets_as_they_are_typed() -> None:
+    """`pip install 'pneumo-tune[onnx]'` is no markup."""
+    assert "pneumo-tune[onnx]" in _tune("export", "--help").output
 
 
 def test_help_imports_nothing_slow() -> None:
@@ -69,6 +83,17 @@ def test_help_imports_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "SLOW []"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As `head`: no word about it, and the exit code of a process that SIGPIPE ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from tuning.cli import main; main()"
+    command = [sys.executable, "-c", code, "policies", "show", "default"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("command", [["list"], ["leaderboard", "first"], ["spaces"]])

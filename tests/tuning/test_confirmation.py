@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
@@ -24,7 +26,7 @@ from tuning.api import confirm_study, resume_study, run_study
 from tuning.confirmation import expected_optimism, expected_s, leaders, retrainings
 from tuning.events import EpochEnded, StudyStarted, TrialCompleted, TrialStarted
 from tuning.moved_store import repair_moved
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.ranking import leaderboard_rows, leaderboard_table, load_record
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store
 
@@ -145,6 +147,21 @@ def test_leaderboard_and_mlflow_show_what_was_confirmed(
     assert of_trial.tags["pneumo.confirmed_rank"] == "1"
     assert of_study.tags["pneumo.confirmed_best"] == rows[0]["trial"]
     assert of_study.metrics["observed_optimism"] == record.confirmed.observed_optimism  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_narrow_leaderboard_has_room_for_parameters(
+    confirmed: tuple[Store, StudyRecord, dict[str, Any]], width: int
+) -> None:
+    """Scores stay whole, and parameters are not folded to a column of single letters, though confirmation adds two."""
+    _, record, _ = confirmed
+    file = io.StringIO()
+    Console(file=file, width=width).print(leaderboard_table(record, width=width))
+    shown = file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(f"head_units={trial.params['head_units']}" in shown for trial in record.ranked())
+    assert all(f"{trial.score:.4f}" in shown for trial in record.ranked())
+    assert "…" not in shown
 
 
 def test_a_study_without_confirmation_says_so(space: Path, phantoms: Path, tmp_path: Path) -> None:

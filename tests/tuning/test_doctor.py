@@ -62,7 +62,7 @@ def test_a_whole_store_is_healthy(copy: Store) -> None:
         "cache",
         "registry",
     } <= found.keys()
-    assert found["registry"].seen == "1 versions of 1 models"
+    assert found["registry"].seen == "models: 1, versions: 1"
     assert found["Kaggle"].state == "note"
 
 

@@ -84,7 +84,7 @@ def test_a_moved_store_is_repaired_and_works(moved: Store, with_model: Store) ->
 
     assert sync_study(moved, "own", None, print)
     image = next((moved.data / "demo-0").rglob("test/PNEUMONIA/*"))
-    assert predict_images(Registry(moved), "tiny@champion", [NamedImage(image)]).images
+    assert predict_images(Registry(moved), "tiny@champion", [NamedImage(image)]).rows
     resume_study("own", store=moved.root, trials=2, workers=0, progress=False)  # its images moved too
     record = load_record(moved, "own")
     runs = [trial.run_id for trial in record.trials.values()]

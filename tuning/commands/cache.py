@@ -20,7 +20,10 @@ cache_app = typer.Typer(no_args_is_help=True, help="List or clear the activation
 
 @cache_app.command("list")
 def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List cached activations, the last used first."""
+    """List cached activations, the last used first.
+
+    Example: tune cache list
+    """
     from tuning.cache import cache_rows, cache_table
 
     folder = cache or open_store(store).cache
@@ -34,7 +37,10 @@ def list_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns"), a
 
 @cache_app.command("clear")
 def clear_cache(cache: CacheOption = None, store: StoreOption = Path("mlruns")) -> None:
-    """Delete all cached activations; studies compute again what they need."""
+    """Delete all cached activations; studies compute again what they need.
+
+    Example: tune cache clear
+    """
     from pneumo_core.activation_store import ActivationStore
 
     freed = ActivationStore(cache or open_store(store).cache).clear()

@@ -22,7 +22,10 @@ data_app = typer.Typer(no_args_is_help=True, help="Fetch, make or check data set
 
 @data_app.command("fetch")
 def fetch_data() -> None:
-    """Download the Kaggle chest X-ray data set and print where it lies."""
+    """Download the Kaggle chest X-ray data set and print where it lies.
+
+    Example: tune data fetch
+    """
     from pneumo_core.download import fetch_kaggle
     from pneumo_core.layout import find_root
 
@@ -36,7 +39,10 @@ def make_demo_data(
     patients: Annotated[int, typer.Option(min=1, help="How many patients are drawn.")] = 200,
     store: StoreOption = Path("mlruns"),
 ) -> None:
-    """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie."""
+    """Make synthetic chest radiographs in the layout of the Kaggle data set and print where they lie.
+
+    Example: tune data demo chests --patients 50
+    """
     from tuning.data_sources import demo_data, make_demo
 
     print(demo_data(open_store(store), seed, patients) if directory is None else make_demo(directory, seed, patients))
@@ -44,7 +50,10 @@ def make_demo_data(
 
 @data_app.command("ledger")
 def show_ledger(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List every opening of a test folder, every use of the scores of an earlier one, every refusal; oldest first."""
+    """List every opening of a test folder, every use of the scores of an earlier one, every refusal; oldest first.
+
+    Example: tune data ledger
+    """
     from tuning.models.ledger import Ledger
     from tuning.models.ledger_table import ledger_rows, ledger_table, ledger_warnings
 
@@ -73,6 +82,8 @@ def check_data_folder(
     """Look for unusable files, duplicates, leaks between train and test, and labels that files give away.
 
     Ends with exit code 1 if test images, or their patients, are also outside of test.
+
+    Example: tune data check ~/chest_xray --html page.html
     """
     from tuning.data_check import check_data, data_document, data_tables, leak_sentence
     from tuning.data_page import check_target, write_page

@@ -15,7 +15,7 @@ from tuning.output import print_json, teller
 def export(
     out: Annotated[Path, typer.Option(help="New file, ending in .keras, .tflite or .onnx.")],
     file_format: Annotated[
-        str, typer.Option("--format", help="keras, tflite, or onnx, which needs pip install 'pneumo-tune[onnx]'.")
+        str, typer.Option("--format", help="keras, tflite, or onnx, which needs pip install 'pneumo-tune\\[onnx]'.")
     ],
     model: Annotated[
         str | None, typer.Option(help="NAME@ALIAS, NAME/VERSION or NAME; the only model there is if left out.")

@@ -37,4 +37,5 @@ def gc(
         print(f"{'would remove' if dry_run else 'removed'} {item.what}, {item.size / 1e6:.1f} MB")
     for remark in done.remarks:
         print(f"tune: {remark}", file=sys.stderr)
-    print(f"{len(done.items)} things, {done.size / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
+    freed = f"{done.size / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}"
+    print(f"things: {len(done.items)}; {freed}" if done.items else "nothing to remove")

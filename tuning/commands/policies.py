@@ -9,7 +9,7 @@ import typer
 from tuning.commands.options import JsonOption
 from tuning.output import console, print_json
 
-policies_app = typer.Typer(help="List, show and check promotion policies. Example: tune policies show default")
+policies_app = typer.Typer(help="List, show and check promotion policies.")
 
 
 @policies_app.callback(invoke_without_command=True)

@@ -62,7 +62,9 @@ def promote(
 ) -> None:
     """Score the whole model of a trial on the test folder, and register it as champion if it fulfils the policy.
 
-    Ends with 1 if it does not. Example: tune promote vgg16-1 --policy mine.yaml
+    Ends with exit code 1 if it does not.
+
+    Example: tune promote vgg16-1 --policy mine.yaml
     """
     from tuning.models.promotion import promote as promote_trial
 
@@ -102,7 +104,9 @@ def _print_result(result: PromotionResult) -> None:
         print(f"policy {result.policy}:")
         console().print(checks_table(result.checks))
     if not result.promoted:
-        print(f"{result.model}: not promoted")
+        unmet = sum(not check.passed for check in result.checks)
+        count = f"; of {len(result.checks)} requirements {unmet} not met" if unmet else ""
+        print(f"{result.model}: not promoted, {result.alias} stays as it is{count}")
         for reason in result.reasons:
             print(f"  {reason}")
         return

@@ -27,7 +27,10 @@ def list_spaces(ctx: typer.Context) -> None:
 def show_space(
     name: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")], as_json: JsonOption = False
 ) -> None:
-    """Print a space as it is written."""
+    """Print a space as it is written.
+
+    Example: tune spaces show vgg16 > mine.yaml
+    """
     from search_spaces import find_space
     from tuning.spaces import open_space
 
@@ -40,7 +43,10 @@ def show_space(
 
 @spaces_app.command("check")
 def check_space(file: Annotated[str, typer.Argument(help="A YAML file or a shipped space.")]) -> None:
-    """Check a space and list everything that is wrong with it."""
+    """Check a space and list everything that is wrong with it.
+
+    Example: tune spaces check mine.yaml
+    """
     from tuning.spaces import open_space
 
     space = open_space(file)

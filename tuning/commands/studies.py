@@ -229,7 +229,10 @@ def sync(
     store: StoreOption = Path("mlruns"),
     tracking_uri: LoggedOption = None,
 ) -> None:
-    """Write to MLflow what it lacks of a study, as after its server was away."""
+    """Write to MLflow what it lacks of a study, as after its server was away.
+
+    Example: tune sync vgg16-1
+    """
     from tuning.sync import sync_study
 
     if not sync_study(open_store(store).existing(), study, tracking_uri, tell=teller()):
@@ -238,7 +241,10 @@ def sync(
 
 
 def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List the studies of a store, oldest first."""
+    """List the studies of a store, oldest first.
+
+    Example: tune list
+    """
     from tuning.ranking import studies_rows, studies_table
 
     opened = open_store(store)
@@ -257,7 +263,10 @@ def leaderboard(
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
 ) -> None:
-    """Show the trials of a study, best first."""
+    """Show the trials of a study, best first.
+
+    Example: tune leaderboard vgg16-1 --top 5
+    """
     from tuning.ranking import leaderboard_rows, load_record
 
     record = load_record(open_store(store), study)
@@ -273,7 +282,10 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
     store: StoreOption = Path("mlruns"),
 ) -> None:
-    """Open the MLflow UI over a store, on this machine only, until Ctrl-C."""
+    """Open the MLflow UI over a store, on this machine only, until Ctrl-C.
+
+    Example: tune ui vgg16-1
+    """
     from tuning.ranking import load_record
     from tuning.ui import compare_url, serve_ui
 

@@ -44,7 +44,7 @@ def approval_sentence(approval: Approval) -> str:
     if not approval.checks:
         return f"{policy}: no requirement was checked.{forced}"
     met = f"{len(approval.checks) - len(failed)} of {len(approval.checks)} requirements fulfilled"
-    return f"{policy}: {met}{'; not: ' + ', '.join(failed) if failed else ''}.{forced}"
+    return f"{policy}: {met}{'; not: ' + '; '.join(failed) if failed else ''}.{forced}"
 
 
 def results(facts: CardFacts) -> Iterator[Block]:

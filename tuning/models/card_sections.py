@@ -41,7 +41,7 @@ def sections(facts: CardFacts) -> list[Section]:
         Section("What it is", [*_identity(facts)]),
         Section("Intended use", [*_use(facts)]),
         Section("Results", [*results(facts)]),
-        Section("Approval", [*judgement(facts)]),
+        Section("Promotion", [*judgement(facts)]),
         Section("Operating point", [*_operation(facts)]),
         Section("What its scores depend on", [*_panel(facts)]),
         Section("Limits and warnings", [*_limits(facts)]),
@@ -58,8 +58,10 @@ def _identity(facts: CardFacts) -> Iterator[Block]:
     negative, positive = facts.settings.class_names
     yield Text(RESEARCH_ONLY, "bad")
     size = facts.settings.image_size
+    chosen = [("trial", f"{facts.search.trial} of study {facts.search.study}")] if facts.search else []
     rows = [
         ("model", facts.name),
+        *chosen,
         ("task", f"tells {positive} (positive) from {negative} in one frontal chest radiograph"),
         ("input", f"an image file, made a square of {size} × {size} gray pixels"),
         ("output", f"probability of {positive}, the class that is called, a recommendation"),
@@ -127,7 +129,9 @@ def _panel(facts: CardFacts) -> Iterator[Block]:
 
 
 def _limits(facts: CardFacts) -> Iterator[Block]:
-    own = [*facts.warnings, *small_groups(facts)]
+    random = any(config.get("weights") == "random" for config in facts.configs.values())
+    untrained = ["The backbone was never trained on anything: its weights are drawn at random."] if random else []
+    own = [*untrained, *facts.warnings, *small_groups(facts)]
     if own:
         yield Text("Of this model:", "warning")
         yield Items(own)
@@ -191,8 +195,6 @@ def _configuration(facts: CardFacts) -> Iterator[Block]:
         names = dict.fromkeys(name for config in facts.configs.values() for name in config)
         rows = [(name, *(str(config.get(name, "")) for config in facts.configs.values())) for name in names]
         yield Table(_PAIR if len(facts.configs) == 1 else ("", *facts.configs), rows)
-    if any(config.get("weights") == "random" for config in facts.configs.values()):
-        yield Text("The backbone was never trained on anything: its weights are drawn at random.", "warning")
 
 
 def _ethics(facts: CardFacts) -> Iterator[Block]:

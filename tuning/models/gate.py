@@ -33,7 +33,7 @@ class Check:
     passed: bool
 
     def __str__(self) -> str:
-        return f"{self.requirement}: {self.value}, asked for is {self.bound}"
+        return f"{self.requirement}: {self.value}, required: {self.bound}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
     table = Table("requirement", "value", "bound", "passed")
     for check in checks:
         cells = (check.requirement, check.value, check.bound)
-        table.add_row(*(escape(cell) for cell in cells), "yes" if check.passed else "NO")
+        table.add_row(*(escape(cell) for cell in cells), "yes" if check.passed else "[bold red]NO[/bold red]")
     return table
 
 

@@ -117,13 +117,17 @@ class RegisteredModel:
     events: Sequence[HistoryEvent]
 
 
-def in_words(event: HistoryEvent) -> str:
-    """Returns what happened, such as `promoted 2 instead of 1`."""
+def in_words(event: HistoryEvent, joint: str = " ") -> str:
+    """Returns what happened, such as `promoted 2 instead of 1`.
+
+    Args:
+        event: of a model.
+        joint: between what happened and what was there before.
+    """
     verb = "promoted" if event.action == PROMOTED else "back to"
     place = f"{verb} {event.version}" + (f" as {event.alias}" if event.alias != "champion" else "")
-    if event.state != DONE:
-        return f"{place}: {event.state}"
-    return f"{place} instead of {event.replaced}" if event.replaced else f"{place}, the first"
+    before = f"instead of {event.replaced}" if event.replaced else "as the first"
+    return joint.join([place, before if event.state == DONE else f"({event.state})"])
 
 
 def headlines(event: HistoryEvent) -> list[str]:

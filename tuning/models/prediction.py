@@ -79,12 +79,13 @@ class Predictions:
         """The rows for a terminal."""
         called = f"called from {self.threshold:.3g} on"
         table = Table(title=f"{self.model}: probability of {self.class_names[1]}, {called}")
-        for heading in ("image", "probability", "label", "true label", "recommendation"):
+        labelled = any(row["true_label"] for row in self.rows)
+        for heading in ("image", "probability", "label", *(["true label"] if labelled else []), "recommendation"):
             table.add_column(heading, justify="right" if heading == "probability" else "left", overflow="fold")
         for row in self.rows:
-            probability, true_label = f"{row['probability']:.4f}", row["true_label"] or "–"
+            true_label = [row["true_label"] or "–"] if labelled else []
             recommendation = row["recommendation"] + (" (see the warning)" if row["warning"] else "")
-            table.add_row(escape(row["image"]), probability, row["label"], true_label, recommendation)
+            table.add_row(escape(row["image"]), f"{row['probability']:.4f}", row["label"], *true_label, recommendation)
         return table
 
     @property
@@ -110,7 +111,7 @@ class Predictions:
 
 def _panel(image: ImagePrediction, heatmap: np.ndarray | None) -> Panel:
     row = image.row
-    called = f"{row['label']} called" + (f"; true label (from path): {row['true_label']}" if row["true_label"] else "")
+    called = f"called {row['label']}" + (f"; true label (from path): {row['true_label']}" if row["true_label"] else "")
     shares = row["normal_probability"], row["probability"]
     lines = (called, row["recommendation"])
     return Panel(image.pixels, heatmap, Path(row["image"]).name, lines, shares, image.is_familiar)

@@ -33,7 +33,7 @@ def registry(holdings: Holdings) -> Iterator[Diagnosis]:
     if stray:
         seen = f"{len(stray)} uploads were begun and never became a version"
         yield Diagnosis("registry", "warning", seen, "tune registry mends what it can; tune gc removes old ones")
-    yield Diagnosis("registry", "ok", f"{len(versions)} versions of {len(aliases)} models")
+    yield Diagnosis("registry", "ok", f"models: {len(aliases)}, versions: {len(versions)}")
 
 
 def _fault(version: HeldVersion) -> str:

@@ -19,12 +19,11 @@ from tuning.models.history import (
     unrecorded_moves,
 )
 from tuning.models.ledger import LedgerEntry
-from tuning.models.ledger_table import ledger_rows
+from tuning.models.ledger_table import ledger_rows, shortened_reason
 from tuning.ranking import defined
 
 _SHOWN = {"test_roc_auc": "test ROC AUC", "test_sensitivity": "sensitivity", "test_specificity": "specificity"}
 _MAKING = "pneumo.making"
-_REASONS = 3  # of a refusal that are shown
 
 
 def model_rows(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -> dict[str, Any]:
@@ -48,21 +47,21 @@ def model_rows(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -> d
 
 
 def versions_table(model: RegisteredModel) -> Table:
-    """Returns the versions of a model for a terminal of 100 columns: which is what, on what numbers."""
+    """Returns the versions of a model for a terminal of 80 to 100 columns: which is what, on what numbers."""
     table = Table(show_lines=True)
-    for heading in ("version", "alias", "trial, study", "made (UTC)", *_SHOWN.values()):
-        table.add_column(heading, overflow="fold")
+    for heading in ("version", "trial, made (UTC)", *_SHOWN.values()):
+        table.add_column(heading, overflow="fold", no_wrap=heading in _SHOWN.values())
     for version in model.versions:
         tags = version.tags
-        of = f"{tags.get('pneumo.trial', '')}\n{tags.get('pneumo.study', '')}"
+        of = f"{tags.get('pneumo.trial', '')} of {tags.get('pneumo.study', '')}\n{_minute(version.at)}"
         aliases = "\n".join(_aliases(model, version)) or ("being made" if _MAKING in tags else "")
         numbers = (_interval(version.metrics, name) for name in _SHOWN)
-        table.add_row(version.version, escape(aliases), escape(of), _day(version.at), *numbers)
+        table.add_row(escape(f"{version.version}\n{aliases}".strip()), escape(of), *numbers)
     return table
 
 
 def history_table(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -> Table:
-    """Returns the history of a model for a terminal of 100 columns: who replaced whom, when, why.
+    """Returns the history of a model for a terminal of 80 to 100 columns: who replaced whom, when, why.
 
     Args:
         model: as the registry has it.
@@ -75,12 +74,13 @@ def history_table(model: RegisteredModel, refused: Sequence[LedgerEntry] = ()) -
     for event in model.events:
         policy = "\n".join([*([event.policy] if event.policy else []), *(["forced"] if event.forced else [])])
         why = "\n".join([event.reason, *headlines(event)])
-        rows.append((event.at, in_words(event), why, policy))
+        rows.append((event.at, in_words(event, "\n"), why, policy))
     rows += [
-        (iso(entry.at), f"refused {entry.trial} of {entry.study}", _shortened(entry.reason), "") for entry in refused
+        (iso(entry.at), f"refused {entry.trial} of {entry.study}", shortened_reason(entry.reason), "")
+        for entry in refused
     ]
     for at, what, why, policy in sorted(rows):
-        table.add_row(_day(at), *(escape(cell) for cell in (what, why, policy)))
+        table.add_row(_minute(at).replace(" ", "\n"), *(escape(cell) for cell in (what, why, policy)))
     return table
 
 
@@ -128,12 +128,5 @@ def _interval(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.3f}{ends}"
 
 
-def _shortened(reason: str) -> str:
-    """The first reasons of a refusal, a line each."""
-    reasons = reason.split("; ")
-    more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
-    return "\n".join([*reasons[:_REASONS], *more])
-
-
-def _day(at: str) -> str:
-    return f"{at[:10]}\n{at[11:16]}"
+def _minute(at: str) -> str:
+    return f"{at[:10]} {at[11:16]}"

@@ -91,8 +91,8 @@ def test_what_is_not_met_is_named_with_what_was_asked() -> None:
     weak = dataclasses.replace(_evidence(_scores(1.5)), confirmed=False, latency_ms=3000.0, size_mb=900.0)
     verdict = judge(open_policy("default"), weak)
     assert {"roc_auc", "sensitivity", "brier", "latency of one image", "size", "trial"} <= set(_failed(verdict.checks))
-    assert "trial: not confirmed, asked for is confirmed" in verdict.reasons
-    assert "size: 900.0 MB, asked for is at most 500 MB" in verdict.reasons
+    assert "trial: not confirmed, required: confirmed" in verdict.reasons
+    assert "size: 900.0 MB, required: at most 500 MB" in verdict.reasons
     beforehand = judge_beforehand(open_policy("default"), weak)
     assert _failed(beforehand.checks) == ["latency of one image", "size", "trial"]
 
@@ -141,7 +141,7 @@ def test_kinds_that_the_data_does_not_tell_are_not_asked_and_missing_ones_are_no
     ]
     missing = judge(default, _evidence(_scores(4.0, kinds=("bacteria", "fungus"))))
     assert missing.reasons == [
-        "sensitivity_virus: no such images in the test folder, asked for is lower bound at least 0.85"
+        "sensitivity_virus: no such images in the test folder, required: lower bound at least 0.85"
     ]
 
 
@@ -150,7 +150,7 @@ def test_without_test_folder_or_comparison_what_needs_them_is_not_met() -> None:
     bare = Evidence(confirmed=True, latency_ms=1.0, size_mb=1.0, rivalry=Rivalry("m/1", obstacle="its files are gone"))
     verdict = judge(open_policy("default"), bare)
     assert verdict.checks[0] == Check("roc_auc", "no test folder", "lower bound at least 0.95", False)
-    assert "comparison with m/1: its files are gone, asked for is scores on the same test images" in verdict.reasons
+    assert "comparison with m/1: its files are gone, required: scores on the same test images" in verdict.reasons
     assert judge(Policy(name="mine", limits=Limits(size_mb=2)), bare).passed
 
 

@@ -127,7 +127,7 @@ def test_a_tie_keeps_the_champion_and_is_recorded_with_its_reason(
     ]
     (reason,) = document["reasons"]
     assert reason.startswith("roc_auc, better than faces/1: ")
-    assert reason.endswith("asked for is lower bound over 0")
+    assert reason.endswith("required: lower bound over 0")
     outcomes = [(entry.outcome, entry.reason) for entry in _entries(store, "t0002")]
     assert outcomes[:3] == [("opened", ""), ("scored", ""), ("refused", reason)]
     assert [entry.outcome for entry in _entries(store, "t0001")][:3] == ["opened", "scored", "reused"]

@@ -14,6 +14,7 @@ from tuning.models.history import (
     INTENDED,
     PROMOTED,
     ROLLED_BACK,
+    STORY_HEADING,
     HistoryEvent,
     RegisteredModel,
     approval_of,
@@ -22,6 +23,7 @@ from tuning.models.history import (
     last_holder,
     line_of_holders,
     next_number,
+    story,
     unrecorded_holder,
     unrecorded_moves,
     was_held,
@@ -137,3 +139,19 @@ def test_an_alias_that_was_moved_by_hand_is_noticed() -> None:
     assert not unrecorded_holder(model, "champion")
     assert unrecorded_holder(dataclasses.replace(model, aliases={"champion": "2"}), "champion")
     assert unrecorded_holder(dataclasses.replace(model, aliases={}), "champion")
+
+
+def test_the_story_is_told_from_its_end_within_a_limit_and_without_markup() -> None:
+    """The latest first, with test numbers and differences; a reason is words, whatever signs it has."""
+    numbers = {"test_roc_auc": 0.99} | {
+        f"difference_roc_auc{end}": x for end, x in (("", 0.1), ("_low", 0), ("_high", 1))
+    }
+    events = [*THREE, _event(4, "2", "3", ROLLED_BACK, reason="a | *b* <script>"), _event(5, "4", "2", numbers=numbers)]
+    lines = story(events, 5000).splitlines()
+    assert lines[0] == STORY_HEADING
+    assert "promoted 4 instead of 2" in lines[4]
+    assert r"ROC AUC 0.990 \(\+0.100; \+0.000 to \+1.000\)" in lines[4]
+    assert r"back to 2 instead of 3 | a \| \*b\* \<script\>" in lines[5]
+    assert "promoted 1 as the first" in lines[-1]
+    assert len(lines) == 4 + len(events)
+    assert story(events, 300).splitlines() == lines[:6]

@@ -248,3 +248,11 @@ def test_markdown_and_page_have_the_same_words() -> None:
     assert r"- a_b \_c\_ \*d\*" in markdown
     assert r"| 5 &lt; 6 &amp; 7 &gt; 6 | x |" in markdown
     assert r"|  | h\|h |" in markdown
+
+
+def test_weights_that_were_drawn_stand_among_the_limits(tmp_path: Path) -> None:
+    """Whoever reads no further than the warnings has read it; and the first lines say whose model it is."""
+    text, _ = _written(tmp_path, _full(tmp_path))
+    limits = text.partition("## Limits and warnings")[2].partition("\n## ")[0]
+    assert "never trained on anything" in limits
+    assert "| trial | t0007 of study st |" in text.partition("## Intended use")[0]

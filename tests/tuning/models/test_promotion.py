@@ -200,7 +200,7 @@ def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
     result = promote(store, "faces", model="dry", dry_run=True)
     assert (result.promoted, result.version, result.policy) == (False, None, "default")
     assert [check.requirement for check in result.checks] == ["latency of one image", "size", "trial"]
-    assert result.reasons[1:] == ["trial: not confirmed, asked for is confirmed"]
+    assert result.reasons[1:] == ["trial: not confirmed, required: confirmed"]
     assert not MlflowClient(record.started.tracking_uri).search_registered_models("name = 'dry'")
 
 

@@ -85,6 +85,20 @@ def test_the_registry_tells_the_story(base: tuple[Store, str], tmp_path: Path) -
     assert "story" in tune(store, "registry")[1]
 
 
+def test_the_page_in_mlflow_tells_the_story_unless_somebody_wrote_another(
+    base: tuple[Store, str], tmp_path: Path
+) -> None:
+    """It follows each change; a description by hand stays."""
+    store, run_id = base
+    client = MlflowClient(Registry(store).uri)
+    register(store, "told", run_id, tmp_path / "m")
+    register(store, "told", run_id, tmp_path / "m")
+    assert "promoted 2 instead of 1 | better; ROC AUC 0.930" in client.get_registered_model("told").description
+    client.update_registered_model("told", "Ask Ann before you change it.")
+    assert tune(store, "rollback", "told", "--reason", "worse")[0] == 0
+    assert client.get_registered_model("told").description == "Ask Ann before you change it."
+
+
 def test_rollbacks_go_back_and_are_recorded(base: tuple[Store, str], tmp_path: Path) -> None:
     """Two in a row two steps; then there is nothing; --to brings back what was left; another alias is apart."""
     store, run_id = base

@@ -99,7 +99,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
 def expected(registry: tuple[Path, Registry], radiographs: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
     """What `tune predict` says of them."""
     said = predict_images(registry[1], "tiny@champion", [NamedImage(path) for path in radiographs])
-    return {Path(row["image"]): row for row in said.rows()}
+    return {Path(row["image"]): row for row in said.rows}
 
 
 class _Process:
