@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from pneumo_core.calibration import calibrated
-from pneumo_core.intervals import DRAWS, Interval, paired_spreads
+from pneumo_core.intervals import DRAWS, LEVEL, Interval, Spread, paired_spreads
 from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.weighted_metrics import UNCALIBRATED
@@ -79,8 +79,8 @@ def compare(
         seed: of the draws.
 
     Returns:
-        The comparison. Where no draw changes a difference, as where both models make the same calls, its interval is a
-        point: there is no evidence against the challenger, and none for it.
+        The comparison. A difference of sensitivity or specificity reaches at least as far as its `score_interval`:
+        where hardly a call changed, the draws hardly differ, however few patients there are.
 
     Raises:
         PneumoError: if these are not score tables of the same images.
@@ -90,13 +90,14 @@ def compare(
     right = [_called_right(table, point) for table, point in zip(tables, points, strict=True)]
     gained = right[0].astype(int) - right[1].astype(int)
     of_both = tables[0]
+    differences = {name: spread.interval() for name, spread in spreads.items() if name not in UNCALIBRATED}
+    rates = {name: of_both.labels == label for name, label in CLASSES.items()}
+    kinds = {name: (of_both.subtypes == name) & (of_both.labels == 1) for name in of_both.positive_subtypes()}
+    for name, rows in (rates | {f"sensitivity_{kind}": rows for kind, rows in kinds.items()}).items():
+        differences[name] = _widened(spreads[name], gained[rows], of_both.patients[rows])
     return Comparison(
-        differences={name: spread.interval() for name, spread in spreads.items() if name not in UNCALIBRATED},
-        changed={
-            name: changed_calls(gained[rows], of_both.patients[rows])
-            for name, label in CLASSES.items()
-            for rows in [of_both.labels == label]
-        },
+        differences=differences,
+        changed={name: changed_calls(gained[rows], of_both.patients[rows]) for name, rows in rates.items()},
         images=len(of_both.labels),
         patients=len(np.unique(of_both.patients)),
     )
@@ -123,6 +124,54 @@ def changed_calls(gained: np.ndarray, patients: np.ndarray) -> ChangedCalls:
     better, worse = int((by_patient > 0).sum()), int((by_patient < 0).sum())
     p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     return ChangedCalls(better, worse, p_value)
+
+
+def score_interval(better: float, worse: float, images: float) -> tuple[float, float]:
+    """Returns the ends of the 95 % score interval of a paired difference of rates, such as two sensitivities.
+
+    It holds the differences that so many changed calls do not speak against. If none of 20 changed, up to one in six
+    may be worse all the same.
+
+    Args:
+        better: independent images that the first model calls right and the second does not.
+        worse: the other way round.
+        images: how many there are.
+
+    Source:
+        Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+        design".
+    """
+    return -_upper_score_bound(worse, better, images), _upper_score_bound(better, worse, images)
+
+
+def _upper_score_bound(more: float, less: float, images: float) -> float:
+    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
+
+    def too_small(difference: float) -> float:
+        linear = (2 * images - more + less) * difference - more - less
+        product = 8 * images * less * difference * (1 - difference)
+        share = (np.sqrt(max(linear**2 + product, 0.0)) - linear) / (4 * images)  # of `less`, were this the truth
+        variance = images * (2 * share + difference * (1 - difference))
+        return float(more - less - images * difference + quantile * np.sqrt(max(variance, 0.0)))
+
+    above = (more - less) / images + 1e-9  # at the difference itself both terms may be nought
+    return float(optimize.brentq(too_small, above, 1.0)) if above < 1 else 1.0
+
+
+def _widened(spread: Spread, gained: np.ndarray, patients: np.ndarray) -> Interval:
+    """Returns the interval of a difference, reaching at least as far as the score interval.
+
+    That is of as many independent images as give the standard error over the draws. Where no call changed these tell
+    nothing, and there are as many as patients.
+    """
+    interval, images = spread.interval(), len(gained)
+    if not images or np.isnan(spread.error):
+        return interval
+    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
+    variance = (better + worse - (better - worse) ** 2 / images) / images**2  # if images were independent
+    alike = max(spread.error**2 / variance, 1.0) if variance > 0 else images / len(np.unique(patients))
+    low, high = score_interval(better / alike, worse / alike, images / alike)
+    return Interval(interval.value, min(interval.low, low), max(interval.high, high))
 
 
 def _called_right(table: Scores, point: OperatingPoint) -> np.ndarray:

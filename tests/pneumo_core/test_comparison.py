@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
-from pneumo_core.comparison import ChangedCalls, changed_calls, compare
+from pneumo_core.comparison import ChangedCalls, changed_calls, compare, score_interval
 from pneumo_core.errors import PneumoError
 from pneumo_core.evaluation import compute_metrics
 from pneumo_core.operating_point import OperatingPoint
@@ -79,6 +79,30 @@ def test_mcnemar_by_hand() -> None:
     assert not reverse["specificity"].is_worse(0.05)
     assert reverse["specificity"].is_worse(0.1)
     assert not found["specificity"].is_worse(0.1)
+
+
+def test_few_patients_whose_calls_did_not_change_show_no_small_difference() -> None:
+    """The score interval by hand: z²/(n + z²) to either side where nothing changed; mirrored for the other order."""
+    for patients in (5, 20, 400):
+        reach = 1.959964**2 / (patients + 1.959964**2)
+        assert score_interval(0, 0, patients) == pytest.approx((-reach, reach), abs=1e-5)
+    low, high = score_interval(6, 2, 50)
+    assert score_interval(2, 6, 50) == (-high, -low)
+    assert low < 0.08 < high
+    assert score_interval(10, 0, 10)[1] == 1.0
+    table = _table(20)
+    alike = compare(table, table, (OperatingPoint(0.5), OperatingPoint(0.5)), draws=50).differences["sensitivity"]
+    assert (alike.value, alike.low) == (0.0, score_interval(0, 0, table["label"].sum())[0])
+
+
+def test_a_loss_as_large_as_the_margin_is_not_taken_for_none() -> None:
+    """In at most one of forty comparisons it should be; by the draws alone, with 50 patients, it was one in five."""
+    rng, passed = np.random.default_rng(0), 0
+    for _ in range(2000):
+        champion = rng.random(50) < 0.95
+        lost = int((champion & (rng.random(50) < 0.03 / 0.95)).sum())
+        passed += score_interval(0, lost, 50)[0] > -0.03
+    assert passed / 2000 <= 0.025
 
 
 def test_many_changed_images_of_one_patient_are_one_observation() -> None:

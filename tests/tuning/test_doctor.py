@@ -18,6 +18,7 @@ from tuning.cli import app
 from tuning.diagnosis import Diagnosis, diagnosed, healthy
 from tuning.doctor import examine
 from tuning.models.holdings import Holdings, local_folder
+from tuning.models.registry_health import ledger
 from tuning.moved_store import repair_moved
 from tuning.store import Store
 from tuning.tracking import embedded_uri
@@ -92,6 +93,16 @@ def test_what_is_broken_is_named(copy: Store) -> None:
     assert "was changed" in found["test scores"].seen
     assert found["cache"].state == "warning"
     assert not healthy(list(found.values()))
+
+
+def test_openings_that_the_ledger_lost_are_missed(tmp_path: Path) -> None:
+    """Scores are kept of a look that no line tells of."""
+    store = Store.at(tmp_path)
+    kept = store.test_scores / ("a" * 64) / f"{'b' * 64}.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("path,label\n")
+    first = next(iter(ledger(store)))
+    assert (first.state, first.seen[:25]) == ("problem", "1 score tables are kept w")
 
 
 def test_a_database_of_another_mlflow_or_none_at_all_is_told(copy: Store) -> None:

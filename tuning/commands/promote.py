@@ -38,8 +38,8 @@ def promote(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="What the model has to fulfil, see `tune policies`; if left out, the policy named like the study's "
-            "space, or else default.",
+            help="What the model has to fulfil, see `tune policies`; if left out, the policy named like the model, or "
+            "else default.",
         ),
     ] = None,
     force: Annotated[

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,6 +264,15 @@ class Assembly:
             Appends to the ledger.
         """
         self._ledger.refuse(self._candidate, reason, self.dataset.manifest)
+
+    @contextlib.contextmanager
+    def refusals_recorded(self) -> Iterator[None]:
+        """Records in the ledger what the block refuses by an error."""
+        try:
+            yield
+        except (PromotionError, DatasetError) as error:
+            self.record_refusal(str(error))
+            raise
 
     def record_force(self, reason: str) -> None:
         """Records in the ledger that the model was let through although the policy says no.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,16 @@ from pneumo_core.errors import ModelError, PromotionError
 from tuning.models.gate import Rivalry
 from tuning.models.kept_scores import file_digest
 from tuning.models.ledger import Candidate, Ledger
+from tuning.models.lineage import LINEAGE_FILE
 from tuning.models.registry import ModelReference, Registry
 from tuning.models.study_images import acquaintance
 
 if TYPE_CHECKING:
     from pneumo_core.dataset import Dataset
     from tuning.models.registered import RegisteredClassifier
+
+
+_TRUSTED = ("pneumo.data_digest", "pneumo.model_digest", "pneumo.threshold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +42,12 @@ class Champion:
 
     @classmethod
     def of(cls, registry: Registry, name: str, alias: str) -> Champion | None:
-        """Returns the holder of an alias; None if it has none."""
-        reference = registry.holder(name, alias)
+        """Returns the holder of an alias; None if it never had one.
+
+        Where somebody removed the alias, or the version along with it, it is the last one of the history: else a model
+        would have nobody to beat, and no mark.
+        """
+        reference = registry.holder(name, alias) or registry.last_holder(name, alias)
         return None if reference is None else cls(registry, reference, registry.tags(reference))
 
     def is_model(self, model_digest: str, threshold: float) -> bool:
@@ -56,7 +65,8 @@ class Champion:
             ledger: the way to the test images, where the champion's scores on them are not kept.
 
         Returns:
-            The comparison; or why there is none, where its files are gone or it knows patients of the test folder.
+            The comparison; or why there is none, where its files are gone, its tags were changed or it knows patients
+            of the test folder.
 
         Side effects:
             Writes to the ledger; scores the test images where that was never done.
@@ -65,6 +75,7 @@ class Champion:
         from pneumo_core.operating_point import OperatingPoint
 
         try:
+            self._refuse_changed_tags()
             self._refuse_known_patients(dataset)
             table = self._scores(dataset, ledger)
             points = (OperatingPoint(threshold), OperatingPoint(self._threshold()))  # temperatures are in the models
@@ -104,6 +115,20 @@ class Champion:
 
         tag = self.tags.get("pneumo.model_digest")
         return tag or file_digest(self.registry.folder(self.reference) / KERAS_FILE)
+
+    def _refuse_changed_tags(self) -> None:
+        """Makes sure that the tags that a comparison rests on are those that its files hold.
+
+        MLflow lets anybody edit them: with another threshold, or another model's digest, it would be easy to beat.
+
+        Raises:
+            PromotionError: if one is not.
+        """
+        origin = self.registry.folder(self.reference) / LINEAGE_FILE
+        held = json.loads(origin.read_text())["tags"] if origin.is_file() else {}  # an earlier program wrote none
+        for name in _TRUSTED:
+            if name in held and held[name] != self.tags.get(name):
+                raise PromotionError(f"its tag {name} was changed in MLflow; it was {held[name]}")
 
     def _refuse_known_patients(self, dataset: Dataset) -> None:
         """Makes sure that no test image is of a patient whom the champion was trained on.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumo_core.errors import DatasetError, PolicyError, PromotionError
+from pneumo_core.errors import PolicyError
 from tuning.models.assembly import Assembly
 from tuning.models.card_facts import Approval
 from tuning.models.champion import Champion
@@ -95,7 +96,8 @@ class Decision:
             otherwise: the reason, if the user gave none.
         """
         numbers = numbers_of(self.evidence) if self.evidence else {}
-        return Change(self.rules.reason or otherwise, self.verdict.policy, self.forced, numbers)
+        present = self.champion.reference.version if self.champion else ""
+        return Change(self.rules.reason or otherwise, self.verdict.policy, self.forced, numbers, present)
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns the decision for JSON."""
@@ -146,15 +148,11 @@ def decide(
     Side effects:
         Unless it is a dry run, opens the test folder through its ledger, and records there what was refused or forced.
     """
-    try:
+    with contextlib.nullcontext() if dry_run else assembly.refusals_recorded():
         if not dry_run:
             assembly.refuse_leakage()
         assembly.build(threshold_rule, target_sensitivity)
         decision = _decision(assembly, champion, rules, dry_run)
-    except (PromotionError, DatasetError) as error:
-        if not dry_run:
-            assembly.record_refusal(str(error))
-        raise
     if not dry_run:
         _record(assembly, decision)
     return decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.markup import escape
@@ -207,12 +207,24 @@ def _shown(interval: Interval, sign: str = "") -> str:
 
 
 def numbers_of(evidence: Evidence) -> dict[str, float]:
-    """Returns what a decision rests on by name: test metrics, differences from the champion, latency and size."""
+    """Returns what a decision rests on by name: test metrics, differences from the champion, latency and size.
+
+    Metrics and differences come with the ends of their intervals, `…_low` and `…_high`.
+    """
     numbers = {"latency_ms": evidence.latency_ms, "size_mb": evidence.size_mb}
     if evidence.test:
-        numbers |= {f"test_{name}": one.value for name, one in evidence.test.metrics.items()}
+        kinds = {f"{OF_KIND}{name}": one for name, one in evidence.test.subtype_sensitivity.items()}
+        numbers |= _with_ends("test", evidence.test.metrics | kinds)
     if evidence.rivalry and evidence.rivalry.comparison:
-        for name, one in evidence.rivalry.comparison.differences.items():
-            ends = {f"difference_{name}_low": one.low, f"difference_{name}_high": one.high}
-            numbers |= {f"difference_{name}": one.value} | ends
+        comparison = evidence.rivalry.comparison
+        numbers |= _with_ends("difference", comparison.differences)
+        for name, changed in comparison.changed.items():
+            numbers |= {f"mcnemar_{name}_{key}": number for key, number in dataclasses.asdict(changed).items()}
     return {name: number for name, number in numbers.items() if not np.isnan(number)}
+
+
+def _with_ends(prefix: str, intervals: Mapping[str, Interval]) -> dict[str, float]:
+    numbers = dict[str, float]()
+    for name, one in intervals.items():
+        numbers |= {f"{prefix}_{name}": one.value, f"{prefix}_{name}_low": one.low, f"{prefix}_{name}_high": one.high}
+    return numbers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -189,12 +190,12 @@ def next_number(events: Sequence[HistoryEvent]) -> int:
 
 
 def checked_reason(reason: str) -> str:
-    """Returns a reason as it may stand in the history: in one line.
+    """Returns a reason as it may stand in the history: in one line, without what a terminal would obey.
 
     Raises:
         ModelError: if it is empty or too long.
     """
-    line = " ".join(reason.split())
+    line = _line(reason)
     if not 0 < len(line) <= _REASON_LIMIT:
         raise ModelError(f"reason: expected 1 to {_REASON_LIMIT} characters, got {len(line)}; say in a sentence why.")
     return line
@@ -202,8 +203,12 @@ def checked_reason(reason: str) -> str:
 
 def clipped_reason(reason: str) -> str:
     """Returns a reason that this program made, in one line, cut where the history's end is."""
-    line = " ".join(reason.split())
+    line = _line(reason)
     return line if len(line) <= _REASON_LIMIT else line[: _REASON_LIMIT - 1] + "…"
+
+
+def _line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def was_held(event: HistoryEvent, events: Sequence[HistoryEvent], holder: str | None) -> bool:
@@ -232,10 +237,42 @@ def line_of_holders(events: Sequence[HistoryEvent], alias: str, holder: str | No
     return line
 
 
+def last_holder(events: Sequence[HistoryEvent], alias: str) -> str:
+    """Returns the version that an alias was last made to point to, as far as is recorded; empty for none."""
+    done = [event.version for event in events if event.alias == alias and event.state == DONE]
+    return done[-1] if done else ""
+
+
+def approval_of(events: Sequence[HistoryEvent], version: str, alias: str) -> tuple[str, bool]:
+    """Returns how a version came past the gate.
+
+    Args:
+        events: of the model.
+        version: that is asked about.
+        alias: that it is to hold.
+
+    Returns:
+        The policy that was asked, and whether it holds the alias without that policy's word: against it, or because it
+        was only ever judged for another alias. Empty and False for a version from before there was a history.
+    """
+    made = [event for event in events if (event.version, event.action, event.state) == (version, PROMOTED, DONE)]
+    if not made:
+        return "", False
+    here = [event for event in made if event.alias == alias]
+    judged = (here or made)[-1]
+    return judged.policy, judged.forced or not here
+
+
+def unrecorded_moves(events: Sequence[HistoryEvent], alias: str) -> list[HistoryEvent]:
+    """Returns the events that found an alias elsewhere than where the one before had left it."""
+    done = [event for event in events if event.alias == alias and event.state == DONE]
+    return [after for before, after in itertools.pairwise(done) if after.replaced != before.version]
+
+
 def unrecorded_holder(model: RegisteredModel, alias: str) -> bool:
     """Returns whether an alias points elsewhere than where the last event about it left it."""
-    done = [event.version for event in model.events if event.alias == alias and event.state == DONE]
-    return bool(done) and model.aliases.get(alias) != done[-1]
+    left = last_holder(model.events, alias)
+    return bool(left) and model.aliases.get(alias) != left
 
 
 def iso(seconds: float) -> str:
@@ -255,11 +292,30 @@ def _json(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def _fields_of_another_type(event: HistoryEvent) -> list[str]:
+    """Names the fields that hold what this program would not have written; anybody can edit a tag."""
+    numbers = event.numbers
+    sound = {
+        "number": type(event.number) is int,
+        "forced": type(event.forced) is bool,
+        "action": event.action in (PROMOTED, ROLLED_BACK),
+        "state": event.state in (INTENDED, DONE, ABANDONED),
+        "numbers": isinstance(numbers, dict) and all(type(number) in (int, float) for number in numbers.values()),
+    }
+    texts = ("at", "alias", "version", "replaced", "reason", "store", "policy")
+    return [name for name in texts if type(getattr(event, name)) is not str] + [
+        name for name, is_sound in sound.items() if not is_sound
+    ]
+
+
 def _parse(value: str, name: str, key: str) -> HistoryEvent:
     known = {field.name for field in dataclasses.fields(HistoryEvent)}
     try:
         fields = json.loads(value)
-        return HistoryEvent(**{field: fields[field] for field in known & fields.keys()})
+        event = HistoryEvent(**{field: fields[field] for field in known & fields.keys()})
+        if wrong := _fields_of_another_type(event):
+            raise ValueError(f"{wrong[0]}: {fields[wrong[0]]!r}")
+        return event
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"model {name}: its history is damaged in the tag {key} ({error}); correct that tag in MLflow."

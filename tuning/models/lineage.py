@@ -11,6 +11,9 @@ from pneumo_core.provenance import git_commit, package_versions
 from tuning.models.ensemble import Ensemble
 from tuning.record import StudyRecord, TrialRecord
 
+LINEAGE_FILE = "lineage.json"
+"""In a registered model's folder: the tags of the version, the split, the packages."""
+
 
 def lineage(record: StudyRecord, trial: TrialRecord | Ensemble) -> dict[str, str]:
     """Returns where a trial's model comes from, as tags; what is not known is left out.
@@ -60,7 +63,7 @@ def write_lineage(folder: Path, record: StudyRecord, tags: Mapping[str, str]) ->
         "packages_of_promotion": package_versions(),
     }
     _write(folder / "space.json", identity.definition)
-    _write(folder / "lineage.json", provenance)
+    _write(folder / LINEAGE_FILE, provenance)
 
 
 def _dirty(commit: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from pneumo_core.metric_names import METRIC_NAMES
 from search_spaces.document import file_problem, located, read_document
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import STRICT
-from search_spaces.problems import KeyPath, suggestion
+from search_spaces.problems import KeyPath, Problem, problem_at, suggestion
 from search_spaces.wording import explain
 
 DEFAULT_POLICY = "default"
@@ -157,18 +157,20 @@ def open_policy(name_or_path: str) -> Policy:
         policy = Policy.model_validate(document.data)
     except ValidationError as error:
         problems += explain(error, top_level=list(Policy.model_fields), within=_keys_within(document.data))
+    if policy is not None:
+        problems += _pretences(policy, path)
     if problems or policy is None:
         raise PolicyError("\n".join(located(path, document, problems)))
     return policy
 
 
-def policy_for(space: str, name_or_path: str | None) -> Policy:
-    """Returns the policy asked for; else the shipped one named like the study's space; else the default.
+def policy_for(model: str, name_or_path: str | None) -> Policy:
+    """Returns the policy asked for; else the shipped one named like the registered model; else the default.
 
     Raises:
         PolicyError: if it cannot be found or used.
     """
-    return open_policy(name_or_path or (space if space in builtin_policies() else DEFAULT_POLICY))
+    return open_policy(name_or_path or (model if model in builtin_policies() else DEFAULT_POLICY))
 
 
 def policies_table() -> Table:
@@ -177,6 +179,15 @@ def policies_table() -> Table:
     for name in builtin_policies():
         table.add_row(name, open_policy(name).description)
     return table
+
+
+def _pretences(policy: Policy, path: Path) -> Iterator[Problem]:
+    """What would let a version bear a policy's name without having been asked what that policy asks."""
+    if not policy.asked():
+        yield problem_at((), "asks for nothing; a policy needs at least one requirement")
+    shipped = builtin_policies().get(policy.name)
+    if shipped not in (None, path) and policy != open_policy(policy.name):
+        yield problem_at(("name",), f"{policy.name} is a shipped policy, which asks for something else; choose another")
 
 
 def _keys_within(data: Mapping[str, Any]) -> dict[KeyPath, Sequence[str]]:

@@ -13,6 +13,7 @@ from tuning.models.champion import Champion
 from tuning.models.decision import Decision, Rules, decide
 from tuning.models.ensemble import DEFAULT_VOTE, Ensemble, choose_ensemble
 from tuning.models.gate import Check
+from tuning.models.history import checked_reason
 from tuning.models.lineage import lineage
 from tuning.models.model_card import document_model
 from tuning.models.policy import policy_for
@@ -102,8 +103,7 @@ def promote(
         vote: of the ensemble: `soft` (if None) or `hard`, see `pneumo_core.ensemble`.
         model: name in the registry; that of the study's space if None.
         alias: to be set; its holder is the champion that the model is compared with.
-        policy: name of a shipped policy, or a YAML file; the one named like the study's space, or else the default, if
-            None.
+        policy: name of a shipped policy, or a YAML file; the one named like the model, or else the default, if None.
         force: promote it although the policy says no; needs a reason.
         reason: why it is promoted, for the record.
         dry_run: build and check; leave the test folder closed, register nothing.
@@ -119,10 +119,10 @@ def promote(
         StudyError: if there is no such study, trial, or no completed one.
         ConfigError: if there is no such rule, target or vote, or both a trial and an ensemble are asked for.
         PolicyError: if there is no such policy, it is faulty, or it is to be overridden without a reason.
-        ModelError: if model or alias cannot be named so.
+        ModelError: if model or alias cannot be named so, or the reason is too long.
         DatasetError: if the study's images changed or are gone.
-        PromotionError: if the whole model scores differently from what was trained, or patients of the test folder are
-            outside of it too.
+        PromotionError: if the whole model scores differently from what was trained, patients of the test folder are
+            outside of it too, or somebody moved the alias meanwhile.
         TrackingError: if MLflow fails.
 
     Side effects:
@@ -135,7 +135,7 @@ def promote(
     name = check_model_name(model or record.started.space)
     check_alias(alias)
     check_rule(threshold_rule, target_sensitivity)
-    rules = Rules(policy_for(record.started.space, policy), force, reason)
+    rules = Rules(policy_for(name, policy), force, checked_reason(reason) if reason.strip() else "")
     registry = Registry(store, _foreign_uri(store, record))
     from pneumo_core.runtime import start_tensorflow
 
@@ -158,16 +158,17 @@ def promote(
             decision.write(assembly.folder)
             description = document_model(assembly, record, chosen, name, tags, decision.approval, decision.rivalry)
             tell(f"registering it as {name}")
-            reference = registry.register(
-                assembly.folder,
-                name,
-                alias,
-                run_id=chosen.run_id or "",
-                metrics=assembly.metrics,
-                tags=tags,
-                change=decision.change(f"{chosen.trial} of {study}"),
-                description=description,
-            )
+            with assembly.refusals_recorded():  # of an alias that was moved meanwhile
+                reference = registry.register(
+                    assembly.folder,
+                    name,
+                    alias,
+                    run_id=chosen.run_id or "",
+                    metrics=assembly.metrics,
+                    tags=tags,
+                    change=decision.change(f"{chosen.trial} of {study}"),
+                    description=description,
+                )
         return _result(assembly, chosen, name, alias, decision, reference)
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from pneumo_core.durability import flush_tree
+from pneumo_core.errors import PromotionError
 from tuning.models.file_sums import write_sums
 from tuning.models.history import (
     ABANDONED,
@@ -30,6 +31,7 @@ from tuning.models.history import (
     clipped_reason,
     events_of,
     iso,
+    last_holder,
     next_number,
     story,
     was_held,
@@ -90,6 +92,11 @@ class Registration:
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name, {MAKING: self._store})
         event = self._event(name, alias, PROMOTED, "", change)
+        if change.instead_of not in (None, event.replaced):
+            raise PromotionError(
+                f"model {name}: {alias} came to be version {event.replaced} while this one was judged beside "
+                f"{change.instead_of or 'none'}; promote it again, its test scores are kept."
+            )
         told = {"promoted_at": event.at, "replaces": event.replaced or "nothing", "change_reason": event.reason}
         made = self._client.create_model_version(
             name,
@@ -136,13 +143,14 @@ class Registration:
         self, name: str, alias: str, action: Literal["promoted", "rolled back"], version: str, change: Change
     ) -> HistoryEvent:
         known = self._client.get_registered_model(name)
+        events = events_of(dict(known.tags), name)
         return HistoryEvent(
-            number=next_number(events_of(dict(known.tags), name)),
+            number=next_number(events),
             at=iso(self._clock()),
             alias=alias,
             action=action,
             version=version,
-            replaced=str(dict(known.aliases).get(alias, "")),
+            replaced=str(dict(known.aliases).get(alias, "") or last_holder(events, alias)),
             reason=clipped_reason(change.reason),
             store=self._store,
             policy=change.policy,

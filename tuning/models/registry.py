@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pneumo_core
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.errors import ModelError
-from tuning.models.history import HistoryEvent, RegisteredModel, RegisteredVersion, events_of, iso
+from tuning.models.history import HistoryEvent, RegisteredModel, RegisteredVersion, events_of, iso, last_holder
 from tuning.store import Store
 from tuning.tracking import prepared_uri, translated
 
@@ -63,12 +63,14 @@ class Change:
         policy: name of the policy that was asked; empty if none was.
         forced: whether that policy was not fulfilled.
         numbers: that the decision rests on, by name.
+        instead_of: version that has to hold the alias until then, empty for none; None if any may.
     """
 
     reason: str
     policy: str = ""
     forced: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    instead_of: str | None = None
 
 
 def check_model_name(name: str) -> str:
@@ -145,8 +147,10 @@ class Registry:
         """
         name, sign, which = re.fullmatch(r"([^@/]*)([@/]?)(.*)", reference or self._only_model()).groups()  # type: ignore[union-attr]
         check_model_name(name)
+        from tuning.models.registration import every
+
         with translated(f"MLflow registry at {self.uri}"):
-            known = {model.name: model for model in self._client.search_registered_models()}
+            known = {model.name: model for model in every(self._client.search_registered_models)}
         if name not in known:
             raise ModelError(f"model {name}: not found; registered are: {', '.join(sorted(known)) or 'none yet'}.")
         if sign == "/":
@@ -168,14 +172,33 @@ class Registry:
         version = dict(found[0].aliases).get(alias) if found else None
         return None if version is None else ModelReference(name, str(version))
 
+    def last_holder(self, name: str, alias: str) -> ModelReference | None:
+        """Returns the version that an alias was last made to point to, by the history, be it still there or not.
+
+        Raises:
+            TrackingError: if MLflow fails.
+            ModelError: if the history is damaged.
+        """
+        with translated(f"MLflow registry at {self.uri}"):
+            found = self._client.search_registered_models(f"name = '{name}'")
+        version = last_holder(events_of(dict(found[0].tags), name), alias) if found else ""
+        return ModelReference(name, version) if version else None
+
     def tags(self, reference: ModelReference) -> dict[str, str]:
-        """Returns the tags of a version.
+        """Returns the tags of a version; none if it was deleted.
 
         Raises:
             TrackingError: if MLflow fails.
         """
+        from mlflow.exceptions import MlflowException
+
         with translated(f"MLflow registry at {self.uri}"):
-            return dict(self._client.get_model_version(reference.name, reference.version).tags)
+            try:
+                return dict(self._client.get_model_version(reference.name, reference.version).tags)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return {}
 
     def folder(self, reference: ModelReference) -> Path:
         """Returns the folder of a version's files, downloaded if they lie elsewhere.
@@ -217,6 +240,7 @@ class Registry:
 
         Raises:
             TrackingError: if MLflow fails.
+            PromotionError: if the alias no longer points to what the model was to replace.
 
         Side effects:
             Adds `SHA256SUMS` to the folder; writes to the registry.

@@ -73,6 +73,11 @@ def ledger(store: Store) -> Iterator[Diagnosis]:
         yield Diagnosis("test scores", "problem", text, advice)
     if entries and not store.test_ledger.read_bytes().endswith(b"\n"):
         yield Diagnosis("test ledger", "warning", "its last line was cut short by a crash", "the next entry drops it")
+    opened = {f"{entry.test_digest}/{entry.model_digest}" for entry in entries if entry.outcome == "opened"}
+    kept = [f"{path.parent.name}/{path.stem}" for path in store.test_scores.glob("*/*.csv")]
+    if lost := sum(one not in opened for one in kept):
+        seen = f"{lost} score tables are kept whose opening it does not tell, so it lost entries"
+        yield Diagnosis("test ledger", "problem", seen, "restore test_ledger.jsonl from a copy")
     openings = sum(entry.outcome == "opened" for entry in entries)
     yield Diagnosis("test ledger", "ok", f"{len(entries)} entries, {openings} openings, {len(recorded)} score tables")
 

@@ -9,7 +9,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.models.history import RegisteredModel, RegisteredVersion, headlines, in_words, iso, unrecorded_holder
+from tuning.models.history import (
+    RegisteredModel,
+    RegisteredVersion,
+    headlines,
+    in_words,
+    iso,
+    unrecorded_holder,
+    unrecorded_moves,
+)
 from tuning.models.ledger import LedgerEntry
 from tuning.models.ledger_table import ledger_rows, shortened_reason
 from tuning.ranking import defined
@@ -85,6 +93,11 @@ def remarks(model: RegisteredModel) -> list[str]:
         if unrecorded_holder(model, alias):
             where = f"points to version {model.aliases[alias]}" if alias in model.aliases else "was removed"
             said.append(f"{model.name}: {alias} {where} by another hand than `tune`; the history does not say why")
+        said += [
+            f"{model.name}: {alias} had been {f'moved to version {event.replaced}' if event.replaced else 'removed'} "
+            f"by another hand than `tune` before {event.at[:16].replace('T', ' ')} UTC; the history does not say why"
+            for event in unrecorded_moves(model.events, alias)
+        ]
     if model.versions and not model.events:
         said.append(f"{model.name}: has no history; its versions were registered by an earlier version of `tune`")
     return said

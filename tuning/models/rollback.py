@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pneumo_core.classifier import KERAS_FILE
 from pneumo_core.errors import ModelError, PromotionError
 from tuning.models.file_sums import check_sums
-from tuning.models.history import HistoryEvent, RegisteredModel, checked_reason, line_of_holders
+from tuning.models.history import HistoryEvent, RegisteredModel, approval_of, checked_reason, line_of_holders
 from tuning.models.registry import Change, ModelReference, Registry, check_alias, check_model_name
 from tuning.models.workbench import workbench
 from tuning.store import Store
@@ -45,13 +45,17 @@ def roll_back(
     """
     check_model_name(name)
     check_alias(alias)
-    change = Change(checked_reason(reason))
+    why = checked_reason(reason)
     registry = Registry.of_existing(store, tracking_uri)
     with workbench(store, tell):
         registry.mend(tell)
-        target = ModelReference(name, _target(registry.model(name), alias, to))
+        model = registry.model(name)
+        target = ModelReference(name, _target(model, alias, to))
         _check_files(registry, target)
-        return registry.roll_back(target, alias, change)
+        policy, forced = approval_of(model.events, target.version, alias)
+        if forced:
+            tell(f"{target} did not pass policy {policy} to be {alias}; the history marks this as forced")
+        return registry.roll_back(target, alias, Change(why, policy, forced))
 
 
 def _target(model: RegisteredModel, alias: str, to: str | None) -> str:

@@ -101,7 +101,7 @@ def test_a_better_model_replaces_the_champion_a_tie_and_a_worse_one_do_not() -> 
     """Superior by the paired difference's lower end; the same scores but for noise are a tie."""
     default, champion = open_policy("default"), _scores(3.5)
     assert judge(default, _evidence(_better(champion, 3.0), champion)).passed
-    shaken = champion["logit"] + np.random.default_rng(1).normal(0, 0.3, len(champion))
+    shaken = champion["logit"] + np.random.default_rng(1).normal(0, 0.2, len(champion))
     tie = judge(default, _evidence(champion.assign(logit=shaken, probability=expit(shaken)), champion))
     assert _failed(tie.checks) == ["roc_auc, better than m/1"]
     worse = judge(default, _evidence(champion, _better(champion, 3.0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -234,6 +235,18 @@ def test_a_champion_that_is_gone_or_of_other_classes_is_told_without_a_look(
     others = index_dataset(grown, class_names=("CLEAR", "PNEUMONIA"))
     assert _obstacle(store, others) == "it tells NORMAL from PNEUMONIA, and these images are of CLEAR and PNEUMONIA"
     assert len(Ledger(store).entries()) == before
+
+
+def test_a_champion_whose_tags_somebody_edited_is_not_compared(
+    store: Store, forced: tuple[int, dict[str, Any]], phantoms: Path
+) -> None:
+    """With a threshold of nearly 1 anybody would find more of the sick."""
+    champion = _champion(store)
+    dataset = index_dataset(phantoms)
+    edited = dataclasses.replace(champion, tags={**champion.tags, "pneumo.threshold": "0.999"})
+    rows = dataset.manifest[dataset.manifest["split"] == "test"]
+    obstacle = edited.rivalry(dataset, rows, 0.5, Ledger(store)).obstacle
+    assert obstacle.startswith("its tag pneumo.threshold was changed in MLflow; it was 0.")
 
 
 def test_a_registered_model_scores_as_its_assembly_did(

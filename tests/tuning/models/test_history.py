@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -16,12 +17,15 @@ from tuning.models.history import (
     STORY_HEADING,
     HistoryEvent,
     RegisteredModel,
+    approval_of,
     checked_reason,
     events_of,
+    last_holder,
     line_of_holders,
     next_number,
     story,
     unrecorded_holder,
+    unrecorded_moves,
     was_held,
 )
 
@@ -72,6 +76,27 @@ def test_an_intent_happened_if_its_version_holds_the_alias_or_was_replaced_since
     assert not was_held(intent, [*THREE, intent, _event(5, "5", "3")], "5")
 
 
+def test_a_version_that_was_forced_or_judged_for_another_alias_did_not_pass() -> None:
+    """However it comes to hold the alias; before there was a history nobody was asked."""
+    passed, forced = _event(1, "1", "", policy="p"), _event(2, "2", "1", policy="p", forced=True)
+    events = [passed, forced, _event(3, "3", "", alias="lab", policy="p"), _event(4, "3", "2", ROLLED_BACK)]
+    assert [approval_of(events, version, "champion") for version in "1239"] == [
+        ("p", False),
+        ("p", True),
+        ("p", True),
+        ("", False),
+    ]
+    assert approval_of(events, "3", "lab") == ("p", False)
+
+
+def test_moves_by_hand_show_in_the_events_after_them() -> None:
+    """Also when a promotion has come since, so that the alias is where the last event left it."""
+    events = [*THREE, _event(4, "4", "1"), _event(5, "5", "4"), _event(6, "6", "", alias="lab")]
+    assert [event.number for event in unrecorded_moves(events, "champion")] == [4]
+    assert not unrecorded_moves(events, "lab")
+    assert [last_holder(events, alias) for alias in ("champion", "lab", "other")] == ["5", "6", ""]
+
+
 def test_events_come_back_from_tags_in_order() -> None:
     """Also after the tenth, and beside tags that are none of ours."""
     events = [_event(number, str(number), str(number - 1)) for number in (11, 2, 1)]
@@ -80,6 +105,11 @@ def test_events_come_back_from_tags_in_order() -> None:
     assert next_number(events) == 12
     with pytest.raises(ModelError, match=r"model m: its history is damaged in the tag pneumo\.history\.0001\.abc123"):
         events_of({_event(1, "1", "").key: "{"}, "m")
+    edits: tuple[tuple[str, object], ...] = (("at", 5), ("reason", None), ("numbers", {"test_roc_auc": "x"}))
+    for field, value in (*edits, ("number", "1"), ("state", "odd"), ("numbers", [1]), ("version", 7)):
+        edited = json.dumps(json.loads(_event(1, "1", "").to_text()) | {field: value})
+        with pytest.raises(ModelError, match=f"its history is damaged in the tag .* \\({field}: "):
+            events_of({_event(1, "1", "").key: edited}, "m")
 
 
 def test_an_event_fits_into_the_column_of_the_database() -> None:
@@ -97,6 +127,7 @@ def test_an_event_fits_into_the_column_of_the_database() -> None:
 def test_a_reason_is_a_line() -> None:
     """Somebody will read it in a year."""
     assert checked_reason(" two\n lines ") == "two lines"
+    assert checked_reason("red \x1b[31m, \u202etfel") == "red ?[31m, ?tfel"
     for wrong in ("", " \n", "x" * 1001):
         with pytest.raises(ModelError, match="expected 1 to 1000 characters"):
             checked_reason(wrong)

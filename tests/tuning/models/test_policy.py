@@ -18,10 +18,10 @@ def _policy(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_shipped_policies_are_found_by_name_and_by_space() -> None:
-    """`demo` for the demo space; `default` for all others; the one asked for before either."""
+def test_the_shipped_policies_are_found_by_name_and_by_model() -> None:
+    """`demo` for the demo's model; `default` for all others; the one asked for before either."""
     assert list(builtin_policies()) == ["default", "demo"]
-    assert [policy_for(space, None).name for space in ("demo", "vgg16", "mine")] == ["demo", "default", "default"]
+    assert [policy_for(model, None).name for model in ("demo", "vgg16", "mine")] == ["demo", "default", "default"]
     assert policy_for("vgg16", "demo").name == "demo"
     default = open_policy("default")
     assert default.confirmed
@@ -84,6 +84,17 @@ def test_a_policy_that_is_not_there_is_named(name: str, message: str) -> None:
     """With what comes closest."""
     with pytest.raises(PolicyError, match=message):
         open_policy(name)
+
+
+def test_no_policy_bears_the_name_of_what_it_does_not_ask(tmp_path: Path) -> None:
+    """A copy of a shipped one may have its name until it is changed; one that asks nothing would let all pass."""
+    text = builtin_policies()["default"].read_text()
+    assert open_policy(_policy(tmp_path, text)).name == "default"
+    with pytest.raises(PolicyError, match="1: name: default is a shipped policy"):
+        open_policy(_policy(tmp_path, text.replace("0.95, bound", "0.5, bound")))
+    for nothing in ("name: mine\n", "name: mine\nlimits: {}\nchampion: {mcnemar: 0}\nconfirmed: false\n"):
+        with pytest.raises(PolicyError, match=":1: asks for nothing"):
+            open_policy(_policy(tmp_path, nothing))
 
 
 def test_policies_can_be_listed_shown_and_checked(tmp_path: Path) -> None:

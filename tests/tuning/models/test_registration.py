@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from mlflow_server import Server
 from typer.testing import CliRunner
 
-from pneumo_core.errors import TrackingError
+from pneumo_core.errors import PromotionError, TrackingError
 from tuning.cli import app
+from tuning.models.champion import Champion
 from tuning.models.registry import Change, ModelReference, Registry
 from tuning.models.workbench import store_id, workbench
 from tuning.store import Store
@@ -128,6 +129,52 @@ def test_rollbacks_go_back_and_are_recorded(base: tuple[Store, str], tmp_path: P
         code, _, err = tune(store, "rollback", *words)
         assert (code, len(err.splitlines()), said in err) == (2, 1, True), err
     assert [event.version for event in Registry(store).model("back").events] == ["1", "2", "3", "2", "1", "3"]
+
+
+def test_what_was_forced_stays_forced_when_it_comes_back(base: tuple[Store, str], tmp_path: Path) -> None:
+    """A rollback is no way round the mark."""
+    store, run_id = base
+    register(store, "marked", run_id, tmp_path / "m", policy="strict", forced=True)
+    register(store, "marked", run_id, tmp_path / "m", policy="strict")
+    code, _, err = tune(store, "rollback", "marked", "--reason", "x")
+    assert (code, err) == (0, "marked/1 did not pass policy strict to be champion; the history marks this as forced\n")
+    event = Registry(store).model("marked").events[-1]
+    assert (event.version, event.policy, event.forced) == ("1", "strict", True)
+
+
+def test_an_alias_that_moves_while_a_model_is_judged_stays_where_it_is(base: tuple[Store, str], tmp_path: Path) -> None:
+    """Else a version would be replaced that it was never compared with; what was uploaded is removed."""
+    store, run_id = base
+    for before in ("", "1"):
+        register(store, "moved", run_id, tmp_path / "m", instead_of=before)
+    with pytest.raises(PromotionError, match="champion came to be version 2 while this one was judged beside 1"):
+        register(store, "moved", run_id, tmp_path / "m", instead_of="1")
+    model = Registry(store).model("moved")
+    assert (model.aliases, len(model.versions), len(model.events)) == ({"champion": "2"}, 2, 2)
+
+
+def test_a_champion_that_somebody_removed_is_still_to_be_beaten(base: tuple[Store, str], tmp_path: Path) -> None:
+    """The alias alone, or the version with it; the next event names it, and no move goes unsaid."""
+    store, run_id = base
+    for _ in range(2):
+        register(store, "removed", run_id, tmp_path / "m")
+    registry, client = Registry(store), MlflowClient(Registry(store).uri)
+    client.delete_registered_model_alias("removed", "champion")
+    found = Champion.of(registry, "removed", "champion")
+    assert found is not None
+    assert (str(found.reference), found.tags["pneumo.study"]) == ("removed/2", "s")
+    client.delete_model_version("removed", "2")
+    found = Champion.of(registry, "removed", "champion")
+    assert found is not None
+    assert (str(found.reference), found.tags) == ("removed/2", {})
+    register(store, "removed", run_id, tmp_path / "m", instead_of="2")
+    assert registry.model("removed").events[-1].replaced == "2"
+    client.set_registered_model_alias("removed", "champion", "1")
+    register(store, "removed", run_id, tmp_path / "m")
+    assert (
+        "champion had been moved to version 1 by another hand than `tune` before"
+        in tune(store, "registry", "removed")[2]
+    )
 
 
 def test_a_rollback_to_what_is_not_whole_is_refused(base: tuple[Store, str], tmp_path: Path) -> None:
