@@ -268,7 +268,7 @@ class PythonFunction:
         """Classifies encoded images.
 
         Args:
-            model_input: a frame with a column `image`, or a list, of JPEG, PNG or DICOM files as bytes or base64 text.
+            model_input: a frame with a column `image` of JPEG, PNG or DICOM files as bytes or base64 text.
             params: not used; MLflow passes it.
 
         Returns:
@@ -283,7 +283,8 @@ class PythonFunction:
         errors: list[str | None] = []
         for number, image in enumerate(images, start=1):
             try:
-                pixels.append(self._classifier.pixels(encoded_bytes(image), f"image {number}"))
+                name = f"image {number}"
+                pixels.append(self._classifier.pixels(encoded_bytes(image, name), name))
                 errors.append(None)
             except ImageError as error:
                 errors.append(str(error))
@@ -300,23 +301,27 @@ class PythonFunction:
             yield {**described, "warning": classifier.warning(gray), "error": None}
 
 
-def encoded_bytes(image: object) -> bytes:
+def encoded_bytes(image: object, name: str) -> bytes:
     """Returns the bytes of an encoded image given as such or as base64 text.
+
+    Args:
+        image: to be read.
+        name: of it, for messages.
 
     Raises:
         ImageError: if it is neither, or larger than `MAX_ENCODED_BYTES`.
     """
     if isinstance(image, str):
         if len(image) > MAX_ENCODED_BYTES * 4 // 3 + 4:
-            raise ImageError(f"image: expected at most {MAX_ENCODED_BYTES} bytes, got more; send it smaller.")
+            raise ImageError(f"{name}: expected at most {MAX_ENCODED_BYTES} bytes, got more; send it smaller.")
         try:
             image = base64.b64decode(image, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ImageError("image: expected a JPEG, PNG or DICOM file as base64, got other text.") from error
+            raise ImageError(f"{name}: expected a JPEG, PNG or DICOM file as base64, got other text.") from error
     if not isinstance(image, (bytes, bytearray)):
-        raise ImageError(f"image: expected bytes or base64 text, got {type(image).__name__}.")
+        raise ImageError(f"{name}: expected bytes or base64 text, got {type(image).__name__}.")
     if len(image) > MAX_ENCODED_BYTES:
-        raise ImageError(f"image: expected at most {MAX_ENCODED_BYTES} bytes, got {len(image)}; send it smaller.")
+        raise ImageError(f"{name}: expected at most {MAX_ENCODED_BYTES} bytes, got {len(image)}; send it smaller.")
     return bytes(image)
 
 

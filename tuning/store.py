@@ -21,6 +21,7 @@ from pneumo_core.places import resolved
 from tuning.journal import begun_at
 
 _LOCK_LOOKS, _LOCK_PAUSE_S = 5, 0.1
+_UNADDRESSABLE = {"%", "?", "#"}
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -36,8 +37,18 @@ class Store:
 
     @classmethod
     def at(cls, root: Path | str) -> Store:
-        """Returns the store at a path, which need not exist yet."""
-        return cls(resolved(root))
+        """Returns the store at a path, which need not exist yet.
+
+        Raises:
+            StoreError: if MLflow could not find it there again.
+        """
+        path = resolved(root)
+        if found := sorted(_UNADDRESSABLE & set(str(path))):
+            raise StoreError(
+                f"store {path}: has {' and '.join(found)} in its path, which MLflow's addresses cannot hold; choose "
+                "another with --store."
+            )
+        return cls(path)
 
     @property
     def database(self) -> Path:

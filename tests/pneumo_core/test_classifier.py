@@ -86,7 +86,7 @@ def test_the_file_speaks_for_itself(tmp_path: Path) -> None:
     assert content["bands"] == {"moderate_from": pytest.approx(0.12), "high_from": pytest.approx(0.52)}
     limits = content["input_limits"]
     with pytest.raises(ImageError, match=f"at most {limits['largest_bytes']} bytes"):
-        encoded_bytes(bytes(limits["largest_bytes"] + 1))
+        encoded_bytes(bytes(limits["largest_bytes"] + 1), "image")
     classifier = Classifier(ClassifierSettings.load(tmp_path), _brightness)
     for side, refused in ((limits["smallest_side_px"] - 1, True), (limits["smallest_side_px"], False)):
         file = io.BytesIO()
@@ -143,6 +143,6 @@ def test_only_bad_images_and_no_images_are_answered_too() -> None:
 def test_huge_input_is_refused_before_it_is_decoded() -> None:
     """Neither bytes nor text over the limit are looked into."""
     with pytest.raises(ImageError, match="at most 64000000 bytes"):
-        encoded_bytes(b"\0" * 64_000_001)
+        encoded_bytes(b"\0" * 64_000_001, "image")
     with pytest.raises(ImageError, match="at most"):
-        encoded_bytes("A" * 90_000_000)
+        encoded_bytes("A" * 90_000_000, "image")

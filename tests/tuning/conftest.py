@@ -73,7 +73,8 @@ def with_model(tmp_path_factory: pytest.TempPathFactory, tiny_space: Path) -> St
     import keras
 
     from pneumo_core.classifier import ClassifierSettings
-    from tuning.models.registry import Change, Registry, write_model_folder
+    from tuning.models.model_folder import write_model_folder
+    from tuning.models.registry import Change, Registry
 
     root = tmp_path_factory.mktemp("models") / "a store"
     images = write_phantoms(root / "data" / "demo-0", patients=16, size_px=(40, 64))

@@ -341,6 +341,7 @@ def test_confirming_does_not_forget_how_many_trials_were_wanted(space: Path, pha
     assert len(resume_study("s", trials=3, store=tmp_path, progress=False).record.searched) == 3
 
 
+@pytest.mark.slow
 def test_equal_models_are_rarely_called_different() -> None:
     """Simulated: five equal leaders, two seeds each, with noise by image and by seed: in at most 5 of 50 studies."""
     rng, patients, called = np.random.default_rng(5), 200, 0

@@ -345,7 +345,9 @@ def test_a_finite_space_is_exhausted_though_trials_run(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=[pytest.mark.slow] if name == "bayesian" else []) for name in ALGORITHMS]
+)
 def test_an_oracle_rebuilt_at_any_point_goes_on_alike(algorithm: str, workers: int) -> None:
     """Each suggestion follows from the journal before it: failures, running trials and asks in vain included."""
     space = _small(algorithm)

@@ -83,3 +83,10 @@ def test_the_store_does_not_depend_on_the_working_directory(tmp_path: Path, monk
     store = Store.at("mlruns")
     monkeypatch.chdir("/")
     assert store.database == tmp_path / "mlruns" / "mlflow.db"
+
+
+@pytest.mark.parametrize("name", ["50%20", "what?", "no#1"])
+def test_a_path_that_is_no_address_is_refused(tmp_path: Path, name: str) -> None:
+    """MLflow would look elsewhere, or end in a traceback."""
+    with pytest.raises(StoreError, match="in its path, which MLflow's addresses cannot hold"):
+        Store.at(tmp_path / name)

@@ -312,6 +312,7 @@ def test_out_of_memory_costs_one_trial(
     assert "out of memory with image_size 32" in (result.record.trials["t0001"].reason or "")
 
 
+@pytest.mark.slow
 def test_trials_leave_nothing_in_memory(tmp_path: Path, phantoms: Path) -> None:
     """After a trial neither its graph nor its weights are held by TensorFlow's global tables."""
     import gc
@@ -349,7 +350,7 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
     ]
 
 
-@pytest.mark.parametrize("unfrozen", [0, 1, 3, 6])
+@pytest.mark.parametrize("unfrozen", [0, 1, 3, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
 def test_scores_through_the_cache_are_those_of_the_whole_model(
     phantoms: Path, tmp_path: Path, unfrozen: int, pooling: str

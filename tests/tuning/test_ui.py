@@ -42,7 +42,7 @@ def _start(store: Path, port: int, *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_server_answers_shows_the_study_and_ends_with_its_command(finished: Finished, stop: int) -> None:
     """Started for real, asked over HTTP, interrupted by Ctrl-C or SIGTERM; no process stays behind."""
     store, record, _ = finished

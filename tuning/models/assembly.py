@@ -20,7 +20,7 @@ from tuning.models.gate import Evidence, Rivalry
 from tuning.models.kept_scores import KeptScores
 from tuning.models.ledger import Candidate, Ledger, ScoredTest
 from tuning.models.misgivings import contradictions, drift, reservations
-from tuning.models.registry import write_model_folder
+from tuning.models.model_folder import write_model_folder
 from tuning.models.study_images import write_study_images
 from tuning.record import StudyRecord, TrialRecord
 from tuning.store import Store

@@ -50,6 +50,9 @@ class Champion:
         reference = registry.holder(name, alias) or registry.last_holder(name, alias)
         return None if reference is None else cls(registry, reference, registry.tags(reference))
 
+    def __str__(self) -> str:
+        return str(self.reference)
+
     def is_model(self, model_digest: str, threshold: float) -> bool:
         """Returns whether it makes the same calls, because it is the same model."""
         tags = (self.tags.get("pneumo.model_digest"), self.tags.get("pneumo.threshold"))

@@ -167,6 +167,9 @@ def _decision(assembly: Assembly, champion: Champion | None, rules: Rules, dry_r
         evidence = assembly.evidence(None)
         verdict = judge_beforehand(policy, evidence)
         return Decision(rules, verdict, evidence, champion, [DRY_RUN, *verdict.reasons])
+    former = champion.tags.get("pneumo.policy", policy.name) if champion else policy.name
+    if former != policy.name:
+        assembly.warnings.append(f"{champion} went by policy {former}, this model goes by {policy.name}")
     assembly.open_test()
     evidence = assembly.evidence(champion)
     verdict = judge(policy, evidence)

@@ -17,6 +17,7 @@ from tuning.journal import read_journal
 from tuning.models.holdings import Holdings
 from tuning.models.leftovers import Leftover, study_leftovers, unfinished_files
 from tuning.models.mlflow_leftovers import MlflowLeftovers, needs_of
+from tuning.models.workbench import free_workbench
 from tuning.record import replay
 from tuning.store import Store, StudyFolder
 
@@ -54,12 +55,20 @@ def dispose(
 
     Raises:
         StoreError: if there is no such store, or a file cannot be removed.
+        StudyError: if a promotion or rollback is under way.
         TrackingError: if MLflow's database cannot be used, as after the store was moved.
 
     Side effects:
         Deletes files, and rows of MLflow's database.
     """
     now = time.time() if now is None else now
+    with contextlib.nullcontext(True) if dry_run else free_workbench(store.existing()) as free:
+        if not free:
+            raise StudyError(f"store {store.root}: a promotion or rollback is under way; wait for its end.")
+        return _disposal(store, older_than_s, dry_run, now)
+
+
+def _disposal(store: Store, older_than_s: float, dry_run: bool, now: float) -> Disposal:
     holdings = _holdings(store.existing())
     known = _Studies.of(store)
     items = [item for name in store.study_names() for item in _tidied(StudyFolder(store.studies / name), dry_run)]
@@ -161,7 +170,7 @@ def _remove(item: Leftover, holdings: Holdings | None) -> bool:
 
 
 def _is_needed(item: Leftover, holdings: Holdings) -> bool:
-    needs = needs_of(holdings.versions(), [], holdings.logged_models())
+    needs = needs_of(holdings.versions(), holdings.runs(), [*holdings.logged_models(), *holdings.deleted_models(0)])
     return item.row is not None and item.row[1] in (needs.models if item.row[0] == "model" else needs.runs)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pneumo_core.dataset import Dataset, digest_of_test
@@ -20,7 +19,7 @@ from pneumo_core.operating_point import OperatingPoint
 from tuning.models.ledgered_scorer import LedgeredScorer
 from tuning.models.registered import RegisteredClassifier
 from tuning.models.registry import ModelReference, Registry
-from tuning.models.study_images import acquaintance
+from tuning.models.study_images import Acquaintance, acquaintance
 from tuning.store import Store
 
 
@@ -147,7 +146,7 @@ def validate_externally(
     tell(f"reading the images of {directory}")
     dataset = index_labelled_folder(directory, folders, (negative, positive), patient_pattern=patient_pattern)
     scorer = LedgeredScorer(store, model, registry.tags(model.reference), dataset, tell)
-    dataset, familiar = _new_images(dataset, model, scorer.test_rows, leave_out=leave_out_known)
+    dataset, familiar = _new_images(dataset, model, scorer, leave_out=leave_out_known)
     scores = scorer.score(dataset.manifest)
     report = evaluate(scores, operating_point=OperatingPoint(model.threshold))  # the temperature is in the model
     return ExternalValidation(
@@ -171,7 +170,7 @@ def validate_externally(
 
 
 def _new_images(
-    dataset: Dataset, model: RegisteredClassifier, by_ledger: np.ndarray, *, leave_out: bool
+    dataset: Dataset, model: RegisteredClassifier, scorer: LedgeredScorer, *, leave_out: bool
 ) -> tuple[Dataset, list[str]]:
     """Returns the images that are new to the model, with those of test folders, and what is to be said about them."""
     met, manifest = acquaintance(model.folder, dataset.manifest), dataset.manifest
@@ -180,6 +179,8 @@ def _new_images(
             f"{model.reference} does not say which images its study had, so whether these are new to it was not "
             "checked; a model promoted anew says it."
         ]
+    _refuse_part(met, scorer, dataset)
+    by_ledger = scorer.test_rows
     hidden = met.tested & ~by_ledger
     known = met.trained | hidden
     counts = [f"{met.trained.sum()} images that trained or chose {model.reference}"] if met.trained.any() else []
@@ -200,6 +201,20 @@ def _new_images(
     if (met.tested & keep).any():
         sentences.append("These are test images of the model's own study: this is no external validation.")
     return dataclasses.replace(dataset, manifest=manifest[keep].reset_index(drop=True)), sentences
+
+
+def _refuse_part(met: Acquaintance, scorer: LedgeredScorer, dataset: Dataset) -> None:
+    """A part of the study's test folder is no test set of its own, with openings of its own; a grown one may be.
+
+    Raises:
+        DatasetError: if some of its images are there and others are not.
+    """
+    found = int((met.tested & scorer.unknown_rows).sum())
+    if 0 < found < met.test_images:
+        raise DatasetError(
+            f"{dataset.root}: expected the whole test folder of the model's study, found {found} of its "
+            f"{met.test_images} images: looks at parts of it would not be counted. Give the folder itself."
+        )
 
 
 def _familiar(paths: pd.Series) -> list[str]:

@@ -15,7 +15,7 @@ def latency_ms(folder: Path, model: Any, encoded: bytes, clock: Callable[[], flo
     """Returns the median time from an encoded image to a prediction, in milliseconds, on this machine.
 
     Args:
-        folder: of the model, as `tuning.models.registry.write_model_folder` wrote it.
+        folder: of the model, as `tuning.models.model_folder.write_model_folder` wrote it.
         model: its Keras model.
         encoded: a JPEG, PNG or DICOM file.
         clock: in seconds.

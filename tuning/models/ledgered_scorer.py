@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pneumo_core.classifier import KERAS_FILE
@@ -33,6 +34,7 @@ class LedgeredScorer:
 
     Attributes:
         test_rows: (N,) bool, which images of the folder are of a test folder that the ledger answers for.
+        unknown_rows: (N,) bool, which of these are of a test folder that neither ledger nor model knows as a whole.
         warnings: what the ledger has to say.
         unlike: paths of images that the model finds unlike those it was made with, of those that were read.
     """
@@ -53,8 +55,8 @@ class LedgeredScorer:
         )
         known = {entry.test_digest for entry in self._ledger.entries()} | {tags.get("pneumo.test_digest", "")}
         self._test_sets = _test_sets(dataset, known)
-        paths = [f"{place}{path}" for place, rows in self._test_sets.items() for path in rows["path"]]
-        self.test_rows = dataset.manifest["path"].isin(paths).to_numpy()
+        unknown = {place: rows for place, rows in self._test_sets.items() if digest_of_test(rows) not in known}
+        self.test_rows, self.unknown_rows = (_rows_of(sets, dataset) for sets in (self._test_sets, unknown))
         self.warnings: list[str] = []
         self.unlike: list[str] = []
 
@@ -107,6 +109,11 @@ class LedgeredScorer:
         warning = getattr(self._model.classifier, "warning", lambda gray: None)
         self.unlike += [path for path, gray in zip(paths, pixels[..., 0], strict=True) if warning(gray)]
         return score_table(rows, classifier_logits(self._model.keras_model, pixels))
+
+
+def _rows_of(sets: Mapping[str, pd.DataFrame], dataset: Dataset) -> np.ndarray:
+    paths = [f"{place}{path}" for place, rows in sets.items() for path in rows["path"]]
+    return np.asarray(dataset.manifest["path"].isin(paths))
 
 
 def _test_sets(dataset: Dataset, known: set[str]) -> dict[str, pd.DataFrame]:

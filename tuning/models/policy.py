@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 from rich.table import Table
 
 from pneumo_core.errors import PolicyError
-from pneumo_core.metric_names import METRIC_NAMES
+from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
 from search_spaces.document import file_problem, located, read_document
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import STRICT
@@ -101,6 +101,19 @@ class Policy(BaseModel):
     """What the model may cost."""
     confirmed: bool = False
     """Whether the trial must have been confirmed."""
+
+    @field_validator("test")
+    @classmethod
+    def _asks_for_the_better_side(cls, test: Mapping[str, Requirement]) -> Mapping[str, Requirement]:
+        for name, requirement in test.items():
+            if (name in LOWER_IS_BETTER) == (requirement.at_most is None):
+                better = (
+                    "lower is better; ask for at_most"
+                    if name in LOWER_IS_BETTER
+                    else "higher is better; ask for at_least"
+                )
+                raise ValueError(f"{name}: {better}")
+        return test
 
     def asked(self) -> list[str]:
         """Returns what it asks for, in words."""

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pneumo_core.images import SMALL_SIDE_PX, read_header
 from pneumo_core.prediction_panel import Panel, plot_predictions
 from tuning.models.named_images import NamedImage
 from tuning.models.registry import ModelReference, Registry
+from tuning.models.study_images import content_digest, test_contents
 
 COLUMNS = ("image", "probability", "normal_probability", "label", "band", "recommendation", "threshold", "true_label",
            "model_version", "warning")  # fmt: skip
@@ -31,6 +32,7 @@ BATCH_SIZE = 64
 """Images are read and classified so many at a time, which bounds the memory."""
 
 _PLOTTED = 20
+_MANY = 5  # test images that are more than an example
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,12 +144,18 @@ def predict_images(
         ModelError: if there is no such model, or its files are gone.
     """
     model = registry.find(reference)
-    work = _Work(registry.python_function(model).get_raw_model(), model, triage, _PLOTTED if with_panel else 0)
+    tested = test_contents(registry.folder(model))
+    work = _Work(registry.python_function(model).get_raw_model(), model, triage, _PLOTTED if with_panel else 0, tested)
     for start in range(0, len(images), BATCH_SIZE):
         batch = images[start : start + BATCH_SIZE]
         work.take(batch)
         advance(len(batch))
     warnings = [*work.warnings]
+    if work.tested >= _MANY:
+        warnings.append(
+            f"{work.tested} of these images are of the test folder of the model's study: whoever chooses by what is "
+            "said of them has looked at it past the ledger (docs/test-folder.md)."
+        )
     if 0 < len(work.drawn) < len(work.rows):
         warnings.append(f"--plot: shows the first {len(work.drawn)} of {len(work.rows)} images.")
     heatmaps = _heatmaps(registry, model, work.drawn, warnings)
@@ -166,10 +174,17 @@ class _Work:
         model: its version.
         triage: whether the most urgent images are drawn, or the first ones.
         plotted: images that are drawn, at most.
+        test_contents: digests of the test images of the model's study.
+
+    Attributes:
+        tested: how many of the images are among these.
     """
 
-    def __init__(self, classifier: Any, model: ModelReference, triage: bool, plotted: int) -> None:
+    def __init__(
+        self, classifier: Any, model: ModelReference, triage: bool, plotted: int, test_contents: Set[str]
+    ) -> None:
         self.classifier, self._model, self._triage, self._plotted = classifier, model, triage, plotted
+        self._test_contents, self.tested = test_contents, 0
         self.rows: list[dict[str, Any]] = []
         self.drawn: list[ImagePrediction] = []
         self.refused: list[str] = []
@@ -181,9 +196,10 @@ class _Work:
             looked = list(pool.map(self._look, images))
         self.refused += [reason for reason in looked if isinstance(reason, str)]
         seen = [image for image in looked if not isinstance(image, str)]
-        pixels = np.array([gray for _, gray, _ in seen])[..., None] if seen else np.empty(0)
+        self.tested += sum(is_tested for *_, is_tested in seen)
+        pixels = np.array([gray for _, gray, *_ in seen])[..., None] if seen else np.empty(0)
         said = [
-            self._prediction(*image, probability=float(probability))
+            self._prediction(*image[:3], probability=float(probability))
             for image, probability in zip(seen, self.classifier.probabilities(pixels), strict=True)
         ]
         self.rows += [image.row for image in said]
@@ -193,11 +209,12 @@ class _Work:
             candidates.sort(key=lambda image: _urgency(image.row))
         self.drawn = candidates[: self._plotted]
 
-    def _look(self, image: NamedImage) -> tuple[NamedImage, np.ndarray, list[str]] | str:
-        """Returns the image's pixels, and sentences about the file; or why it cannot be used."""
+    def _look(self, image: NamedImage) -> tuple[NamedImage, np.ndarray, list[str], bool] | str:
+        """Returns the image's pixels, sentences about the file, whether it is a test image; or why it is of no use."""
         try:
             data = image.read()
-            return image, self.classifier.pixels(data, image.name), _small(data, image.name)
+            is_tested = content_digest(data) in self._test_contents
+            return image, self.classifier.pixels(data, image.name), _small(data, image.name), is_tested
         except ValueError as error:  # the model brings classes of its own for its errors; all are ValueErrors
             return str(error)
 

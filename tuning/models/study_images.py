@@ -30,12 +30,14 @@ class Acquaintance:
         tested: the same file lies in the study's test folder.
         namesakes: another file, but called as one of the study: perhaps the same picture, saved anew.
         patients: a patient of that name trained or chose it; says something only of data that name patients alike.
+        test_images: how many that test folder has.
     """
 
     trained: Any
     tested: Any
     namesakes: Any
     patients: Any
+    test_images: int
 
 
 def write_study_images(folder: Path, manifest: pd.DataFrame) -> None:
@@ -71,18 +73,42 @@ def acquaintance(folder: Path, manifest: pd.DataFrame) -> Acquaintance | None:
     Raises:
         ModelError: if the list cannot be read.
     """
+    known = _list_of(folder)
+    if known is None:
+        return None
+    trained, tested = (known[known["part"] == part] for part in ("train", "test"))
+    contents, names = _contents(manifest), _names(manifest)
+    by_content = {part: contents.isin(of["content"]) for part, of in (("train", trained), ("test", tested))}
+    namesakes = names.isin(known["name"]) & ~by_content["train"] & ~by_content["test"]
+    patients = _digests(manifest["group"]).isin(trained["patient"])
+    columns = [column.to_numpy() for column in (*by_content.values(), namesakes, patients)]
+    return Acquaintance(columns[0], columns[1], columns[2], columns[3], len(tested))
+
+
+def test_contents(folder: Path) -> set[str]:
+    """Returns the digests of the files of the study's test folder, as of `content_digest`; none if it has no list.
+
+    Raises:
+        ModelError: if the list cannot be read.
+    """
+    known = _list_of(folder)
+    return set() if known is None else set(known["content"][known["part"] == "test"])
+
+
+def _list_of(folder: Path) -> pd.DataFrame | None:
     path = folder / STUDY_IMAGES_FILE
     if not path.is_file():
         return None
     try:
         known = pd.read_csv(path, dtype=str, keep_default_na=False)
-        trained, tested = (known[known["part"] == part] for part in ("train", "test"))
-        by_content = [_contents(manifest).isin(part["content"]) for part in (trained, tested)]
-        namesakes = _names(manifest).isin(known["name"]) & ~by_content[0] & ~by_content[1]
-        patients = _digests(manifest["group"]).isin(trained["patient"])
+        return known[["part", "content", "name", "patient"]]
     except (ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); promote the model again.") from error
-    return Acquaintance(*(column.to_numpy() for column in (*by_content, namesakes, patients)))
+
+
+def content_digest(encoded: bytes) -> str:
+    """Returns the digest of a file's content that the list holds."""
+    return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
 
 
 def _contents(manifest: pd.DataFrame) -> pd.Series:

@@ -134,6 +134,12 @@ def test_the_models_own_test_folder_is_opened_by_the_ledger_alone(
     copied = shutil.copytree(phantoms / "test", tmp_path / "renamed")
     with pytest.raises(DatasetError, match="of its study's test folder, elsewhere"):
         _validate(shelf, Path(copied))
+    part = tmp_path / "part"
+    shutil.copytree(phantoms / "test", part / "test")
+    (part / "train").mkdir()  # by which it looks like a data set of its own
+    next((part / "test" / "NORMAL").iterdir()).unlink()
+    with pytest.raises(DatasetError, match="expected the whole test folder of the model's study, found"):
+        _validate(shelf, part / "test")
 
 
 def test_another_data_sets_test_folder_counts_too(shelf: Shelf, other_hospital: Path) -> None:

@@ -97,6 +97,13 @@ def test_no_policy_bears_the_name_of_what_it_does_not_ask(tmp_path: Path) -> Non
             open_policy(_policy(tmp_path, nothing))
 
 
+def test_a_requirement_asks_for_the_better_side(tmp_path: Path) -> None:
+    """A sensitivity of at most a half, or an error of at least one, is a slip."""
+    for metric, side, other in (("sensitivity", "at_most", "at_least"), ("brier", "at_least", "at_most")):
+        with pytest.raises(PolicyError, match=f"{metric}: (higher|lower) is better; ask for {other}"):
+            open_policy(_policy(tmp_path, f"name: mine\ntest: {{{metric}: {{{side}: 0.5}}}}\n"))
+
+
 def test_policies_can_be_listed_shown_and_checked(tmp_path: Path) -> None:
     """As spaces can; a file with a mistake ends with 2 and one line for it."""
     run = CliRunner().invoke

@@ -29,8 +29,10 @@ from pneumo_core.model import PROBABILITY_LAYER
 from pneumo_core.prediction_panel import Panel, plot_predictions
 from tuning.cli import app
 from tuning.models import prediction
+from tuning.models.model_folder import write_model_folder
 from tuning.models.prediction import COLUMNS
-from tuning.models.registry import ModelReference, write_model_folder
+from tuning.models.registry import ModelReference
+from tuning.models.study_images import write_study_images
 
 Predict = Callable[..., tuple[int, str, str]]
 
@@ -57,6 +59,9 @@ class _Shelf:
     def python_function(self, reference: ModelReference) -> Any:
         return mlflow.pyfunc.load_model(str(self._folder))
 
+    def folder(self, reference: ModelReference) -> Path:
+        return self._folder
+
     def keras_model(self, reference: ModelReference) -> Any:
         return keras.saving.load_model(self._folder / "data/model.keras", compile=False)
 
@@ -70,6 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> Path:
     pool = dataset.manifest[dataset.manifest["split"] != "test"]
     pixels = read_images(dataset.root, pool["path"].tolist(), 32)
     Familiarity.fit(pixels, pool["group"].tolist()).save(folder)
+    write_study_images(folder, dataset.manifest)
     return folder
 
 
@@ -96,7 +102,8 @@ def page(tmp_path: Path) -> Path:
 
 def test_a_folder_becomes_csv(predict: Predict, phantoms: Path, tmp_path: Path) -> None:
     """A row for each image with all columns, in a file or on stdout; the same numbers as in JSON."""
-    code, out, _ = predict(phantoms / "test", "--csv", "-")
+    code, out, error = predict(phantoms / "test", "--csv", "-")
+    assert "are of the test folder of the model's study" in error
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0
     assert tuple(rows[0]) == COLUMNS

@@ -17,9 +17,10 @@ from odd_files import CONVERTED, PIXELS, REFUSED, WARNED, write_odd_files
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.images import decode_gray, read_images
 from pneumo_core.preprocessing import Preprocessing, preprocess
+from tuning.models.model_folder import write_model_folder
 from tuning.models.named_images import NamedImage
 from tuning.models.prediction import Predictions, predict_images
-from tuning.models.registry import ModelReference, write_model_folder
+from tuning.models.registry import ModelReference
 
 SETTINGS = ClassifierSettings(32, ("NORMAL", "PNEUMONIA"), 0.5, Preprocessing("clahe", "gaussian", "pad"))
 
@@ -51,6 +52,9 @@ class _Shelf:
 
     def python_function(self, reference: ModelReference) -> Any:
         return mlflow.pyfunc.load_model(str(self._folder))
+
+    def folder(self, reference: ModelReference) -> Path:
+        return self._folder
 
 
 def _predicted(folder: Path, paths: list[Path]) -> Predictions:

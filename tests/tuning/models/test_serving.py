@@ -38,9 +38,10 @@ from PIL import Image
 
 from pneumo_core.classifier import ClassifierSettings
 from tuning.models.intake import Limits, RefusedRequest, WaitingRoom, whole_body
+from tuning.models.model_folder import write_model_folder
 from tuning.models.named_images import NamedImage
 from tuning.models.prediction import predict_images
-from tuning.models.registry import Change, Registry, write_model_folder
+from tuning.models.registry import Change, Registry
 from tuning.models.served_model import ServedModel, load_served
 from tuning.models.serving import application
 from tuning.store import Store

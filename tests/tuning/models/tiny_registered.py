@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.dataset import Dataset, digest_of_test
-from tuning.models.registry import Change, ModelReference, Registry, write_model_folder
+from tuning.models.model_folder import write_model_folder
+from tuning.models.registry import Change, ModelReference, Registry
 from tuning.models.study_images import write_study_images
 from tuning.store import Store
 
