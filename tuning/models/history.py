@@ -146,14 +146,14 @@ def story(events: Sequence[HistoryEvent], limit: int) -> str:
         events: of a model.
         limit: characters that it may have; what is older is then left out.
     """
-    text = f"{STORY_HEADING}\n\n| when (UTC) | what | why |\n| --- | --- | --- |\n"
+    text = f"{STORY_HEADING} (times in UTC)\n\n"
     for event in reversed(events):
         forced = [f"FORCED against policy {event.policy}"] if event.forced else []
         why = "; ".join([*forced, event.reason, *headlines(event)])
-        row = f"| {event.at[:16].replace('T', ' ')} | {_cell(in_words(event))} | {_cell(why)} |\n"
-        if len(text) + len(row) > limit:
+        line = f"- {event.at[:16].replace('T', ' ')} **{_plain(in_words(event))}**: {_plain(why)}\n"
+        if len(text) + len(line) > limit:
             break
-        text += row
+        text += line
     return text
 
 
@@ -165,8 +165,8 @@ def _beside(event: HistoryEvent, name: str) -> str:
     return f" ({value}; {low} to {high})"
 
 
-def _cell(text: str) -> str:
-    """Words for a cell of a Markdown table, in which nothing of them is markup."""
+def _plain(text: str) -> str:
+    """Words for Markdown, in which nothing of them is markup."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", text)
 
 

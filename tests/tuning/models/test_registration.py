@@ -93,7 +93,7 @@ def test_the_page_in_mlflow_tells_the_story_unless_somebody_wrote_another(
     client = MlflowClient(Registry(store).uri)
     register(store, "told", run_id, tmp_path / "m")
     register(store, "told", run_id, tmp_path / "m")
-    assert "promoted 2 instead of 1 | better; ROC AUC 0.930" in client.get_registered_model("told").description
+    assert "**promoted 2 instead of 1**: better; ROC AUC 0.930" in client.get_registered_model("told").description
     client.update_registered_model("told", "Ask Ann before you change it.")
     assert tune(store, "rollback", "told", "--reason", "worse")[0] == 0
     assert client.get_registered_model("told").description == "Ask Ann before you change it."
