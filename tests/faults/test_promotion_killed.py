@@ -29,7 +29,7 @@ parameters:
   head_units: {type: choice, values: [8, 16]}
 """
 MOMENTS = [
-    ("t0001", {"at": "tuning.models.registry:_write_code"}, None, 0),
+    ("t0001", {"at": "tuning.models.model_folder:_write_code"}, None, 0),
     ("t0001", {"at": "tuning.models.kept_scores:KeptScores.write"}, None, 1),
     ("t0001", {"at": "shutil:copyfile", "after": "mlflow:MlflowClient.log_model_artifacts", "times": 2}, None, 2),
     ("t0001", {"at": "mlflow:MlflowClient.set_registered_model_alias", "late": True}, "1", 2),

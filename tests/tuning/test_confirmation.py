@@ -326,6 +326,7 @@ def test_a_confirmation_that_was_left_stands_in_nobodys_way(copied: Path) -> Non
     assert not any("-f3-" in run.trial for run in record.confirming)
 
 
+@pytest.mark.slow
 def test_confirming_does_not_forget_how_many_trials_were_wanted(space: Path, phantoms: Path, tmp_path: Path) -> None:
     """A study that was out of time is confirmed as far as it came, and can go on afterwards."""
     run_study(

@@ -41,6 +41,7 @@ def test_passes_are_told_before_and_after_they_were_made(tiny_space: Path, phant
     assert after["disk"]["trial"] > 600_000
 
 
+@pytest.mark.slow
 def test_live_and_kept_augmentation_are_told_apart(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
     """Live augmentation costs each trial, a bank costs a pass for each variant, once."""
     live = _cost(tiny_space, phantoms, tmp_path, augmentation="mild")

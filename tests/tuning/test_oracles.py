@@ -26,6 +26,9 @@ from tuning.tpe import TpeSuggester
 SLOW = pytest.mark.slow
 ALGORITHMS = ("tpe", "random", "grid", "bayesian", "hyperband")
 
+QUICK_FIRST = [pytest.param(name, marks=[pytest.mark.slow] if name == "bayesian" else []) for name in ALGORITHMS]
+"""All of them, for tests in which Bayesian search takes longer than all others together."""
+
 PARAMETERS: dict[str, dict[str, Any]] = {
     "head_units": {"type": "choice", "values": [64, 128, 256], "ordered": True},
     "dropout": {"type": "float", "min": 0.1, "max": 0.4, "step": 0.1},
@@ -345,9 +348,7 @@ def test_a_finite_space_is_exhausted_though_trials_run(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize(
-    "algorithm", [pytest.param(name, marks=[pytest.mark.slow] if name == "bayesian" else []) for name in ALGORITHMS]
-)
+@pytest.mark.parametrize("algorithm", QUICK_FIRST)
 def test_an_oracle_rebuilt_at_any_point_goes_on_alike(algorithm: str, workers: int) -> None:
     """Each suggestion follows from the journal before it: failures, running trials and asks in vain included."""
     space = _small(algorithm)
@@ -379,7 +380,7 @@ def test_hyperband_in_a_small_space_is_rebuilt_alike(size: int) -> None:
             assert _rebuilt(space, search.steps[:place]).ask(step.trial) == step
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", QUICK_FIRST)
 def test_a_restore_draws_nothing(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No model is fitted and nothing sampled or listed, so that a long study is taken up at once."""
     space = _small(algorithm)

@@ -89,7 +89,7 @@ def test_a_study_that_broke_off_ends_as_one_that_did_not(
     assert sorted(epochs) == sorted(set(epochs))
 
 
-@pytest.mark.parametrize("algorithm", ["hyperband", "grid"])
+@pytest.mark.parametrize("algorithm", ["hyperband", pytest.param("grid", marks=pytest.mark.slow)])
 def test_other_algorithms_go_on_exactly(
     tiny_space: Path, phantoms: Path, tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -350,7 +350,7 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
     ]
 
 
-@pytest.mark.parametrize("unfrozen", [0, 1, 3, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("unfrozen", [0, 1, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 6))])
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
 def test_scores_through_the_cache_are_those_of_the_whole_model(
     phantoms: Path, tmp_path: Path, unfrozen: int, pooling: str

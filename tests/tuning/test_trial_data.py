@@ -135,6 +135,7 @@ def test_a_bank_that_does_not_fit_float16_is_trained_on_in_float32(
     assert all(np.isfinite(row["loss"]) for row in result.history)
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_images_have_statistics_of_their_own(phantoms: Path, tmp_path: Path) -> None:
     """With every convolution unfrozen the cached activations are the pixels, whatever the weights."""
     config = dataclasses.replace(CONFIG, unfrozen_layers=13, epochs=1)
