@@ -17,7 +17,7 @@ from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.weighted_metrics import UNCALIBRATED
 
 _PREFIX = "sensitivity_"
-_LABELS = {
+METRIC_LABELS = {
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "balanced_accuracy": "balanced accuracy",
@@ -28,6 +28,7 @@ _LABELS = {
     "ece": "ECE",
     "loss": "log loss (nats)",
 }
+"""Metrics as people read them; one that is not among them is called by its name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +133,10 @@ def report_text(report: EvaluationReport, class_names: tuple[str, str]) -> str:
         report: of whichever scores.
         class_names: of label 0 and label 1.
     """
-    rows = [(_LABELS.get(name, name), one) for name, one in report.metrics.items()]
+    rows = [(METRIC_LABELS.get(name, name), one) for name, one in report.metrics.items()]
     rows += [(f"sensitivity, {name}", one) for name, one in report.subtype_sensitivity.items()]
     if report.operating_point.temperature != 1:
-        rows += [(f"{_LABELS[name]}, uncalibrated", one) for name, one in report.uncalibrated.items()]
+        rows += [(f"{METRIC_LABELS[name]}, uncalibrated", one) for name, one in report.uncalibrated.items()]
     table = ["| metric | value | low | high |", "| --- | --- | --- | --- |"]
     table += [f"| {name} | {_number(one.value)} | {_number(one.low)} | {_number(one.high)} |" for name, one in rows]
     return "\n".join(

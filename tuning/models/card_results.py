@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pneumo_core.evaluation_report import EvaluationReport
+from pneumo_core.evaluation_report import METRIC_LABELS, EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
 from tuning.models.card_facts import Approval, CardFacts, ScoreFacts
@@ -14,17 +14,7 @@ from tuning.models.card_rendering import Block, Table, Text
 FEW_PATIENTS = 30
 """With fewer a proportion of 0.9 has an interval of more than 0.2 (Wilson), and says little."""
 
-LABELS = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-    "loss": "log loss (nats)",
-}
+LABELS = METRIC_LABELS | {"ece": "expected calibration error"}
 
 
 def with_interval(interval: Interval) -> str:

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from pneumo_core.durability import flush_tree
 from pneumo_core.errors import PromotionError
@@ -36,6 +34,7 @@ from tuning.models.history import (
     story,
     was_held,
 )
+from tuning.models.holdings import local_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -132,7 +131,7 @@ class Registration:
         making = {**tags, MAKING: self._store}
         model = self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=making)
         self._client.log_model_artifacts(model.model_id, str(folder))
-        if (uploaded := _local(model)) is not None:
+        if (uploaded := local_folder(model.artifact_location)) is not None:
             flush_tree(uploaded)
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         logged = [Metric(key, value, 0, 0, model_id=model.model_id) for key, value in metrics.items()]
@@ -278,13 +277,7 @@ def _delete_files(model: LoggedModel) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
-    uploaded = _local(model)
+    uploaded = local_folder(model.artifact_location)
     if uploaded is not None and uploaded.parent.name == model.model_id:  # the folder around them
         with contextlib.suppress(OSError):
             uploaded.parent.rmdir()
-
-
-def _local(model: LoggedModel) -> Path | None:
-    """Where a logged model's files lie on this machine; None if they lie elsewhere."""
-    address = urlparse(model.artifact_location)
-    return Path(url2pathname(address.path)) if address.scheme in ("", "file") else None

@@ -105,6 +105,7 @@ class Registry:
             store.check_writable()
         self.uri = prepared_uri(store, uri)
         self._client = self._mlflow().MlflowClient(self.uri, registry_uri=self.uri)
+        self._folders: dict[ModelReference, Path] = {}
 
     def _mlflow(self) -> Any:
         """Returns MLflow, told to resolve addresses of models (`models:/…`) here: it knows one place for a process."""
@@ -189,13 +190,17 @@ class Registry:
                 return {}
 
     def folder(self, reference: ModelReference) -> Path:
-        """Returns the folder of a version's files, downloaded if they lie elsewhere.
+        """Returns the folder of a version's files, downloaded, the first time it is asked for, if they lie elsewhere.
 
         Raises:
             ModelError: if they are gone.
         """
+        known = self._folders.get(reference)
+        if known is not None and known.is_dir():
+            return known
         try:
-            return Path(self._mlflow().artifacts.download_artifacts(reference.uri))
+            self._folders[reference] = Path(self._mlflow().artifacts.download_artifacts(reference.uri))
+            return self._folders[reference]
         except Exception as error:  # MLflow and the file system each raise their own kinds
             raise _unusable(reference, error) from error
 
@@ -345,7 +350,9 @@ class Registry:
             ModelError: if its files are gone or damaged.
         """
         try:
-            return self._mlflow().pyfunc.load_model(reference.uri)
+            return self._mlflow().pyfunc.load_model(str(self.folder(reference)))
+        except ModelError:
+            raise
         except Exception as error:  # MLflow, Keras and the file system each raise their own kinds
             raise _unusable(reference, error) from error
 
