@@ -19,6 +19,7 @@ from tuning.commands.doctor import doctor
 from tuning.commands.evaluate import evaluate
 from tuning.commands.export import export
 from tuning.commands.gc import gc
+from tuning.commands.leaderboard import leaderboard, list_studies
 from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
@@ -26,7 +27,8 @@ from tuning.commands.registry import registry
 from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
-from tuning.commands.studies import confirm_study, leaderboard, list_studies, resume, run, sync, ui
+from tuning.commands.studies import confirm_study, resume, run, sync
+from tuning.commands.ui import ui
 from tuning.output import complain
 
 

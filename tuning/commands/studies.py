@@ -1,8 +1,7 @@
-"""Commands that make and show studies."""
+"""Commands that make studies."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -238,67 +237,6 @@ def sync(
     if not sync_study(open_store(store).existing(), study, tracking_uri, tell=teller()):
         raise typer.Exit(1)
     print(f"{study}: MLflow has all of it.")
-
-
-def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = False) -> None:
-    """List the studies of a store, oldest first.
-
-    Example: tune list
-    """
-    from tuning.ranking import studies_rows, studies_table
-
-    opened = open_store(store)
-    rows = studies_rows(opened)
-    if as_json:
-        print_json(rows)
-    elif rows:
-        console().print(studies_table(rows))
-    else:
-        print(f"no study in {opened.root} yet; start one with `tune run`.", file=sys.stderr)
-
-
-def leaderboard(
-    study: StudyArgument,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.")] = None,
-    store: StoreOption = Path("mlruns"),
-    as_json: JsonOption = False,
-) -> None:
-    """Show the trials of a study, best first.
-
-    Example: tune leaderboard vgg16-1 --top 5
-    """
-    from tuning.ranking import leaderboard_rows, load_record
-
-    record = load_record(open_store(store), study)
-    if as_json:
-        print_json(leaderboard_rows(record)[:top])
-    else:
-        print_leaderboard(record, top)
-
-
-def ui(
-    study: Annotated[str | None, typer.Argument(help="Also print the address of this study's comparison.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
-    store: StoreOption = Path("mlruns"),
-) -> None:
-    """Open the MLflow UI over a store, on this machine only, until Ctrl-C.
-
-    Example: tune ui vgg16-1
-    """
-    from tuning.ranking import load_record
-    from tuning.ui import compare_url, serve_ui
-
-    opened = open_store(store).existing()
-    record = load_record(opened, study) if study else None
-
-    def ready(base_url: str) -> None:
-        print(f"MLflow UI: {base_url} (Ctrl-C ends it)", flush=True)
-        if record:
-            print(f"{record.started.study}: {compare_url(base_url, record)}", flush=True)
-
-    with contextlib.suppress(KeyboardInterrupt):
-        raise typer.Exit(serve_ui(opened, host, port, ready))
 
 
 def _print_result(result: StudyResult, as_json: bool) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pneumo_core.evaluation_report import METRIC_LABELS, EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
+from tuning.document import Block, Table, Text
 from tuning.models.card_facts import Approval, CardFacts, ScoreFacts
-from tuning.models.card_rendering import Block, Table, Text
 
 FEW_PATIENTS = 30
 """With fewer a proportion of 0.9 has an interval of more than 0.2 (Wilson), and says little."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pneumo_core.classifier import RECOMMENDATIONS
+from tuning.document import Block, Items, Picture, Section, Table, Text
 from tuning.models.card_facts import CardFacts, DataFacts, SearchFacts
-from tuning.models.card_rendering import Block, Items, Picture, Section, Table, Text
 from tuning.models.card_results import judgement, results, small_groups
 
 RESEARCH_ONLY = (

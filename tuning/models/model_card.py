@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuning.document import as_markdown, as_page, markdown_text
 from tuning.models.card_facts import Approval, CardFacts
 from tuning.models.card_gathering import facts_of
-from tuning.models.card_rendering import as_markdown, as_page, markdown_text
 from tuning.models.card_results import approval_sentence, with_interval
 from tuning.models.card_sections import RESEARCH_ONLY, sections
 from tuning.models.gate import Rivalry

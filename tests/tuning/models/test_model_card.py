@@ -18,9 +18,9 @@ from pneumo_core.evaluation_report import EvaluationReport
 from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import METRIC_NAMES
 from pneumo_core.operating_point import OperatingPoint
+from tuning.document import Items, Section, Table, Text, as_markdown, as_page
 from tuning.models.card_facts import Approval, CardFacts, DataFacts, ScoreFacts, SearchFacts, Source
 from tuning.models.card_gathering import source_of
-from tuning.models.card_rendering import Items, Section, Table, Text, as_markdown, as_page
 from tuning.models.gate import Check, Rivalry
 from tuning.models.model_card import MAX_DESCRIPTION, summary, write_model_card
 

@@ -1,0 +1,1 @@
+"""What a study found, read off its record: importance, comparison, advice, charts, the report."""

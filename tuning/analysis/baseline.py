@@ -1,0 +1,28 @@
+"""The trial that the others are measured against."""
+
+from __future__ import annotations
+
+from search_spaces import SearchSpace
+from tuning.record import StudyRecord, TrialRecord
+
+
+def baseline(record: StudyRecord) -> TrialRecord | None:
+    """Returns the completed trial of the space's first known configuration, which in shipped spaces is the notebook's.
+
+    Of several with its values (rungs of Hyperband) it is the one that was trained longest. None if the space knows no
+    configuration, or its trial did not complete.
+    """
+    try:
+        space = SearchSpace.model_validate(record.started.definition)
+    except ValueError:  # of another version of this program
+        return None
+    if not space.start_with:
+        return None
+    known = space.complete(space.start_with[0])
+    same = [trial for trial in record.searched if trial.status == "completed" and _values(trial) == known]
+    return max(same, key=lambda trial: (trial.epochs, -trial.number), default=None)
+
+
+def _values(trial: TrialRecord) -> dict[str, object]:
+    """Of its active parameters, without what Hyperband adds."""
+    return {name: value for name, value in trial.params.items() if value is not None and name != "stop_after"}
