@@ -48,7 +48,7 @@ def plot_parallel_coordinates(record: StudyRecord, parameters: Sequence[str]) ->
 
     Args:
         record: of the study.
-        parameters: their axes from left to right, the first `MOST_PARAMETERS` of them that trials have; the score's comes last.
+        parameters: the first `MOST_PARAMETERS` of them that trials have, from left to right; the score comes last.
 
     Raises:
         ValueError: if no trial completed, or there is no parameter to draw.

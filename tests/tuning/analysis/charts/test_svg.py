@@ -31,7 +31,7 @@ def test_text_and_lines_take_the_colours_of_the_page() -> None:
 
 def test_text_stays_text() -> None:
     """It can be searched for, read aloud and copied, and is well-formed whatever it says."""
-    root = ElementTree.fromstring(themed_svg(figure(), title='a "title" & more'))  # noqa: S314: written by us
+    root = ElementTree.fromstring(themed_svg(figure(), title='a "title" & more'))  # noqa: S314
     texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "epochs & <trials>" in texts
     assert root.get("role") == "img"
