@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pneumo_core.plots import BLUE, ORANGE
-from tuning.analysis.charts.style import INK, SMALL_PT, counted, dress, legend, new_figure
+from pneumo_core.plots import ORANGE
+from tuning.analysis.charts.style import BLUE, INK, SMALL_PT, counted, dress, legend, new_figure
 
 if TYPE_CHECKING:  # it brings Optuna, which no figure needs
     from tuning.analysis.importance import Importances, ParameterImportance

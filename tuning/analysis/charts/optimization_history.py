@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pneumo_core.plots import BLUE, GRAY, ORANGE
+from pneumo_core.plots import GRAY, ORANGE
 from tuning.analysis.baseline import baseline
 from tuning.analysis.charts.style import (
+    BLUE,
     GREEN,
     INK,
     ScoreRange,

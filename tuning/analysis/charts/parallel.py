@@ -110,7 +110,7 @@ def _strong(count: int) -> int:
 
 def _draw_axis(axis: Axes, place: int, one: ParameterAxis) -> None:
     axis.plot([place, place], [0, 1], color=SOFT, lw=1, zorder=3)
-    axis.text(place, 1.05, one.label(13), ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
+    axis.text(place, 1.09, one.label(13), ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
     for height, text in one.ticks():
         _tick(axis, place, height, "inactive" if height == INACTIVE else text)
 
@@ -118,7 +118,7 @@ def _draw_axis(axis: Axes, place: int, one: ParameterAxis) -> None:
 def _draw_score_axis(axis: Axes, place: int, record: StudyRecord, shown: ScoreRange) -> None:
     axis.plot([place, place], [0, 1], color=SOFT, lw=1, zorder=3)
     label = metric_label(record.started.objective).replace("validation ", "validation\n")
-    axis.text(place, 1.05, label, ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
+    axis.text(place, 1.09, label, ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
 
 
 def _tick(axis: Axes, place: float, height: float, text: str) -> None:

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pneumo_core.plots import BLUE, ORANGE
+from pneumo_core.plots import ORANGE
 from tuning.analysis.baseline import baseline
 from tuning.analysis.charts.parameter_axis import INACTIVE, ParameterAxis, parameter_axes
 from tuning.analysis.charts.style import (
+    BLUE,
     CARD,
     GREEN,
     INK,

@@ -16,14 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pneumo_core.evaluation_report import METRIC_LABELS
-from pneumo_core.plots import BLUE, ORANGE
+from pneumo_core.plots import ORANGE
 from tuning.record import StudyRecord, TrialRecord
 
 # The colours of `tuning.document`'s pages in the light; `svg.themed_svg` makes the page's variables of them.
 INK, SOFT, LINE, CARD = "#1a2026", "#5b6670", "#dde1e5", "#ffffff"
-GREEN = "#009E73"
+BLUE, GREEN = "#2B8CC4", "#009E73"
+"""Halfway from Okabe & Ito's blue, too dark for a dark ground, to their sky blue, too light for white; their green."""
+
 LEADER_COLOURS = (ORANGE, BLUE, GREEN, "#B6659B", "#A07800")
-"""After Okabe & Ito, the last two darkened: each has a contrast of 3 or more on white and on dark ground."""
+"""After Okabe & Ito, purple and yellow darkened: each has a contrast of 3 or more on white and on dark ground."""
 
 WIDTH_IN = 8.4
 TEXT_PT, SMALL_PT = 9.5, 8.5
@@ -33,7 +35,7 @@ DENSE = 400
 
 def _score_colours() -> Colormap:
     """The part of `plasma` (even in lightness, for any colour vision) that reads on white and on dark ground."""
-    return LinearSegmentedColormap.from_list("scores", matplotlib.colormaps["plasma"](np.linspace(0.22, 0.76, 64)))
+    return LinearSegmentedColormap.from_list("scores", matplotlib.colormaps["plasma"](np.linspace(0.26, 0.76, 64)))
 
 
 SCORE_COLOURS = _score_colours()

@@ -26,6 +26,7 @@ _VARIABLES = {
 """Variables of `tuning.document`'s pages for the colours of text, axes and ground, matplotlib's own among them."""
 
 _PIXELS_PER_INCH = 130  # of what is drawn as pixels
+_BIG = 60_000  # characters of a picture; surfaces are smaller, and their colours are to stay as they are
 _SALT = "pneumo-tune"  # any text: matplotlib's names of clip paths follow from it and nothing else
 
 _TAG = re.compile(r"<[^>]*>")
@@ -89,7 +90,9 @@ def _rewritten(tag: str, prefix: str, referred: set[str]) -> str:
 
 
 def _smaller(picture: str) -> str:
-    """A picture as a data address, in 256 colours: half-transparent lines make more of them, which hardly compress."""
+    """A picture as a data address; a big one in 256 colours: half-transparent lines make more, and hardly shrink."""
+    if len(picture) < _BIG:
+        return f"data:image/png;base64,{picture}"
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         few = image.convert("RGBA").quantize(256, method=Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
