@@ -39,7 +39,7 @@ def plot_learning_curves(record: StudyRecord) -> Figure:
     """Draws the curves of all trials of the search, the leaders' in colour with a dot at the epoch that counts.
 
     Pruned trials end in a triangle, failed ones in a cross. The curve of a trial that continued another (a rung of
-    Hyperband) begins where that one ended. Losses far above the others run out of the picture.
+    Hyperband) begins where that one ended. Curves far from those of the leaders run out of the picture.
 
     Args:
         record: of the study; it may be half done.
@@ -60,7 +60,7 @@ def plot_learning_curves(record: StudyRecord) -> Figure:
 
 def _draw(axis: Axes, record: StudyRecord, values: Mapping[str, Mapping[int, float]], direction: str) -> list[Artist]:
     curves = _curves(record, values)
-    shown = score_range([y for _, _, ys in curves for y in ys], direction)
+    shown = _range(record, curves, direction)
     leading = {trial.trial: colour for trial, colour in zip(leaders(record), LEADER_COLOURS, strict=False)}
     others = [curve for curve in curves if curve[0].trial not in leading]
     dress(axis)
@@ -70,6 +70,13 @@ def _draw(axis: Axes, record: StudyRecord, values: Mapping[str, Mapping[int, flo
     axis.set_xmargin(0.04)
     whole_numbers(axis)
     return handles
+
+
+def _range(record: StudyRecord, curves: Sequence[Curve], direction: str) -> ScoreRange:
+    """Holds the leaders' curves from their beginning, and the ends of the others' unless they are hopeless."""
+    leading = {trial.trial for trial in leaders(record)}
+    whole = [float(y) for trial, _, heights in curves if trial.trial in leading for y in heights]
+    return score_range([float(heights[-1]) for _, _, heights in curves], direction, whole)
 
 
 def _curves(record: StudyRecord, values: Mapping[str, Mapping[int, float]]) -> list[Curve]:

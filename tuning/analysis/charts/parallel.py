@@ -63,9 +63,13 @@ def plot_parallel_coordinates(record: StudyRecord, parameters: Sequence[str]) ->
     axis.set_axis_off()
     axis.set(xlim=(-0.45, len(axes) + 0.25), ylim=(min(one.ends[0] for one in axes) - 0.02, 1.1))
     _draw_trials(axis, record, trials, axes, shown)
+    size = TEXT_PT if len(axes) < 7 else TEXT_PT - 1.5
     for place, one in enumerate(axes):
-        _draw_axis(axis, place, one)
-    _draw_score_axis(axis, len(axes), record, shown)
+        _draw_axis(axis, place, one.label(12), size)
+        for height, text in one.ticks():
+            _tick(axis, place, height, "inactive" if height == INACTIVE else text)
+    score = metric_label(record.started.objective).replace("validation ", "validation\n")
+    _draw_axis(axis, len(axes), score, size)
     _draw_marked(figure, axis, record, axes, shown)
     return figure
 
@@ -108,17 +112,9 @@ def _strong(count: int) -> int:
     return count if count <= 20 else min(max(10, round(0.2 * count)), MOST_STRONG)
 
 
-def _draw_axis(axis: Axes, place: int, one: ParameterAxis) -> None:
+def _draw_axis(axis: Axes, place: int, name: str, size: float) -> None:
     axis.plot([place, place], [0, 1], color=SOFT, lw=1, zorder=3)
-    axis.text(place, 1.09, one.label(13), ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
-    for height, text in one.ticks():
-        _tick(axis, place, height, "inactive" if height == INACTIVE else text)
-
-
-def _draw_score_axis(axis: Axes, place: int, record: StudyRecord, shown: ScoreRange) -> None:
-    axis.plot([place, place], [0, 1], color=SOFT, lw=1, zorder=3)
-    label = metric_label(record.started.objective).replace("validation ", "validation\n")
-    axis.text(place, 1.09, label, ha="center", va="bottom", color=INK, size=TEXT_PT, linespacing=1.0)
+    axis.text(place, 1.09, name, ha="center", va="bottom", color=INK, size=size, linespacing=1.0)
 
 
 def _tick(axis: Axes, place: float, height: float, text: str) -> None:

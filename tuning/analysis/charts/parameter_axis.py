@@ -81,9 +81,9 @@ class ParameterAxis:
         return [(INACTIVE, "–"), *ticks] if self.inactive else ticks
 
     def label(self, width: int = 100) -> str:
-        """Returns the parameter's name in words, on lines of at most so many characters, and its scale."""
+        """Returns the parameter's name in words, on lines of so many characters if words allow, and its scale."""
         words = self.name.replace("_", " ") + (" (log)" if self.scale == "log" else "")
-        return "\n".join(textwrap.wrap(words, width))
+        return "\n".join(textwrap.wrap(words, width, break_long_words=False))
 
     def _tick_values(self) -> Sequence[Any]:
         if self.values:

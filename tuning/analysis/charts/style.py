@@ -88,7 +88,7 @@ def whole_numbers(axis: Axes) -> None:
     Side effects:
         Changes the axis.
     """
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def thin(artist: Artist, count: int) -> None:
