@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, said
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.leaderboard import flat_rows, leaderboard_rows
+from tuning.ranking import load_record
 from tuning.spaces import confirmation
 from tuning.store import Store
 
@@ -219,25 +220,20 @@ def confirm_study(
     )
 
 
-def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
+def leaderboard(
+    study: str, store: str | Path = "mlruns", *, metric: str | None = None, where: Sequence[str] = ()
+) -> pd.DataFrame:
     """Returns the trials of a study, best first: one row each, metrics and parameters as columns.
 
+    Args:
+        study: its name.
+        store: folder of the study.
+        metric: to rank by and to state the gain over the baseline in; the study's objective if None.
+        where: conditions that trials fulfil, `dropout<0.3` and the like; see `tuning.trial_filter`.
+
     Raises:
-        StudyError: if there is no such study.
+        StudyError: if there is no such study or metric, or a condition cannot be read.
     """
     import pandas as pd
 
-    rows = leaderboard_rows(load_record(Store.at(store), study))
-    return pd.DataFrame([_flat(row) for row in rows])
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    metrics, params, confirmed = row.pop("metrics"), row.pop("params"), row.pop("confirmed")
-    ends = {
-        f"{name}_{end}": value
-        for name, interval in row.pop("intervals").items()
-        for end, value in zip(("low", "high"), interval, strict=True)
-    }
-    del row["interval"]
-    mean = {"confirmed_rank": confirmed["rank"], "confirmed_score": confirmed["score"]} if confirmed else {}
-    return {**row, **mean, **metrics, **ends, **params}
+    return pd.DataFrame(flat_rows(leaderboard_rows(load_record(Store.at(store), study), metric, where)))

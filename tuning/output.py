@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _MANY = 100
+_ROWS_ON_A_TERMINAL = 50
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # the line feed aside, which errors of many lines have
 
 
@@ -70,14 +71,26 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def print_leaderboard(record: StudyRecord, top: int | None) -> None:
-    """Prints the trials of a study, best first, and why trials failed."""
+def print_leaderboard(
+    record: StudyRecord, top: int | None = None, metric: str | None = None, where: Sequence[str] = ()
+) -> None:
+    """Prints the trials of a study, best first, and why trials failed.
+
+    Args:
+        record: of the study.
+        top: rows to show; if None all, but on a terminal no more than leave the first ones in reach.
+        metric: see `tuning.leaderboard.make_leaderboard`.
+        where: likewise.
+    """
     from tuning.confirmed import confirmation_sentences
-    from tuning.ranking import failures, leaderboard_table
+    from tuning.leaderboard import make_leaderboard
+    from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
 
     opened = console()
-    opened.print(leaderboard_table(record, top, opened.width))
-    for sentence in [*failures(record), *confirmation_sentences(record)]:
+    board = make_leaderboard(record, metric, where)
+    top = top or (_ROWS_ON_A_TERMINAL if opened.is_terminal else None)
+    opened.print(leaderboard_table(board, top, opened.width))
+    for sentence in [*leaderboard_sentences(board, top), *failures(record), *confirmation_sentences(record)]:
         print(sentence)
 
 
