@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, said
-from tuning.leaderboard import flat_rows, leaderboard_rows
 from tuning.ranking import load_record
 from tuning.spaces import confirmation
+from tuning.standings import flat_rows, leaderboard_rows
 from tuning.store import Store
 
 if TYPE_CHECKING:

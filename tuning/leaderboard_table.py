@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from tuning.analysis.gain import Gain
 from tuning.grid import Column, Grid
-from tuning.leaderboard import Leaderboard, Row, parameter_names
 from tuning.ranking import Criterion, Ends, format_value, objective_of
 from tuning.record import StudyRecord, TrialRecord
+from tuning.standings import Leaderboard, Row, parameter_names
 
 _SHOWN_METRICS = ("val_roc_auc", "val_sensitivity", "val_specificity")
 _NAMED_TRIALS = 5  # of those that failed for the same reason

@@ -79,19 +79,20 @@ def print_leaderboard(
     Args:
         record: of the study.
         top: rows to show; if None all, but on a terminal no more than leave the first ones in reach.
-        metric: see `tuning.leaderboard.make_leaderboard`.
+        metric: see `tuning.standings.make_leaderboard`.
         where: likewise.
     """
     from tuning.confirmed import confirmation_sentences
-    from tuning.leaderboard import make_leaderboard
     from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
+    from tuning.standings import make_leaderboard
 
     opened = console()
     board = make_leaderboard(record, metric, where)
     top = top or (_ROWS_ON_A_TERMINAL if opened.is_terminal else None)
     opened.print(leaderboard_table(board, top, opened.width))
+    is_page = opened.is_terminal or "COLUMNS" in os.environ
     for sentence in [*leaderboard_sentences(board, top), *failures(record), *confirmation_sentences(record)]:
-        print(sentence)
+        opened.print(sentence, highlight=False, markup=False, soft_wrap=not is_page)
 
 
 def metric_lines(metrics: Mapping[str, float | None]) -> Iterator[str]:

@@ -25,11 +25,11 @@ from tuning import trial as trial_module
 from tuning.api import confirm_study, resume_study, run_study
 from tuning.confirmation import expected_optimism, expected_s, leaders, retrainings
 from tuning.events import EpochEnded, StudyStarted, TrialCompleted, TrialStarted
-from tuning.leaderboard import leaderboard_rows, make_leaderboard
 from tuning.leaderboard_table import leaderboard_table
 from tuning.moved_store import repair_moved
 from tuning.ranking import load_record
 from tuning.record import StudyRecord, TrialRecord
+from tuning.standings import leaderboard_rows, make_leaderboard
 from tuning.store import Store
 
 HEADS = """\

@@ -21,10 +21,10 @@ from tuning.analysis.baseline import baseline
 from tuning.api import leaderboard
 from tuning.cli import app
 from tuning.events import StudyConfirmed, TrialConfirmed
-from tuning.leaderboard import leaderboard_rows, make_leaderboard
 from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
+from tuning.standings import leaderboard_rows, make_leaderboard
 from tuning.store import Store
 
 

@@ -26,11 +26,11 @@ from tuning import leaderboard, run_study
 from tuning import trial as trial_module
 from tuning.events import EpochEnded, Event
 from tuning.launch import launch_study, plan_study
-from tuning.leaderboard import leaderboard_rows
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
 from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
+from tuning.standings import leaderboard_rows
 from tuning.store import Store
 from tuning.trial import execute_trial
 from tuning.trial_data import TrialData

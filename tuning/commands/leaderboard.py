@@ -54,9 +54,9 @@ def leaderboard(
     Example: tune leaderboard vgg16-1 --top 5 --where 'dropout<0.3'
     """
     from pneumo_core.errors import ConfigError
-    from tuning.leaderboard import documents, make_leaderboard, rows_as_csv
     from tuning.ranking import load_record
     from tuning.requested_files import STDOUT, check_target, write_text
+    from tuning.standings import documents, make_leaderboard, rows_as_csv
 
     if as_json and csv == STDOUT:
         raise ConfigError("--json and --csv -: both want stdout; name a file for --csv, or leave one of them out.")
