@@ -148,7 +148,7 @@ def leaderboard_sentences(board: Leaderboard, top: int | None = None) -> Iterato
     differing = differing_parameters(record, rows)
     same = [name for name in parameter_names(record) if name not in differing]
     if rows and (said := _joined(rows[0].trial, same)):
-        yield f"the same in all: {said}"
+        yield f"the same in all rows: {said}"
     yield from _gain_sentences(board)
 
 

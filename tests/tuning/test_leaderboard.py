@@ -249,7 +249,7 @@ def test_parameters_that_do_not_differ_are_said_once(record: StudyRecord) -> Non
     assert f"{len(board.rows)} of 60 trials fulfil class_weighting=balanced, unfrozen_layers=0" in sentences
     assert f"the first 3 of {len(board.rows)}; --top {len(board.rows)} shows all" in sentences
     assert any(
-        told.startswith("the same in all:") and told.endswith("unfrozen_layers=0 class_weighting=balanced")
+        told.startswith("the same in all rows:") and told.endswith("unfrozen_layers=0 class_weighting=balanced")
         for told in sentences
     )
 
