@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from pneumo_core.evaluation import compute_metrics, confusion_counts
 from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.scores import Scores, read_scores
 from pneumo_core.seeds import generator
-from pneumo_core.training import EpochMetrics
 from pneumo_core.weighted_metrics import WeightedMetrics, names_of
+
+if TYPE_CHECKING:
+    from pneumo_core.training import EpochMetrics  # brings TensorFlow along
 
 # Okabe & Ito's colours can be told apart with any colour vision: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#7F7F7F"
