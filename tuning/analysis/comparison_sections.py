@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.evaluation_report import METRIC_LABELS
-from pneumo_core.intervals import Interval
 from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
 from tuning.analysis.comparison import StudyComparison
 from tuning.analysis.contrasts import FILE, Contrast
@@ -110,7 +109,7 @@ def _metrics(comparison: StudyComparison) -> Iterator[Block]:
         ["epochs, best", *map(_epochs, subjects)],
         ["duration, s", *(format_value(subject.trial.duration_s) for subject in subjects)],
     ]
-    yield Table(["in the search", *names], [*rows, *_metric_rows([_in_search(subject) for subject in subjects])])
+    yield Table(["one training", *names], [*rows, *_metric_rows([_in_one_training(subject) for subject in subjects])])
     if any(subject.trial.confirmed for subject in subjects):
         seeds = ["seeds", *(str(len(s.trial.confirmed.runs)) if s.trial.confirmed else "–" for s in subjects)]
         yield Table(["confirmed", *names], [seeds, *_metric_rows([_in_confirmation(subject) for subject in subjects])])
@@ -122,7 +121,7 @@ def _epochs(subject: Subject) -> str:
     return f"{subject.trial.epochs}, {'–' if best is None else best + 1}"
 
 
-def _in_search(subject: Subject) -> dict[str, str]:
+def _in_one_training(subject: Subject) -> dict[str, str]:
     metrics, intervals = subject.trial.metrics, subject.trial.intervals
     return {name: _estimate(value, *intervals.get(name, [None, None])) for name, value in metrics.items()}
 
@@ -185,14 +184,11 @@ def _verdict(comparison: StudyComparison, name: str, pair: PairedScores) -> str:
     metric = comparison.reference.record.started.objective.removeprefix("val_")
     one = pair.comparison.differences[metric]
     said = f"{name}: {METRIC_LABELS.get(metric, metric)} {_difference(pair, metric)}"
-    return f"{said}: {_in_words(metric, one)} {comparison.reference.name} on {pair.comparison.images} images"
-
-
-def _in_words(metric: str, difference: Interval) -> str:
-    if not (difference.low > 0 or difference.high < 0):
-        return "these images cannot tell it from"
-    better = (difference.low > 0) != (metric in LOWER_IS_BETTER)
-    return f"{'better' if better else 'worse'} than"
+    reference, images = comparison.reference.name, pair.comparison.images
+    if not (one.low > 0 or one.high < 0):
+        return f"{said}: {images} images cannot tell it from {reference}"
+    better = (one.low > 0) != (metric in LOWER_IS_BETTER)
+    return f"{said}: {'better' if better else 'worse'} than {reference} on {images} images"
 
 
 def _how(comparison: StudyComparison) -> Iterator[str]:

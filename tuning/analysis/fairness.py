@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from tuning.analysis.subjects import Subject
+from tuning.confirmation import expected_optimism, leaders
 
 
 def reservations(subjects: Sequence[Subject]) -> list[str]:
@@ -32,16 +33,26 @@ def _other_conditions(subjects: Sequence[Subject]) -> list[str]:
 def _chosen(subjects: Sequence[Subject]) -> list[str]:
     confirmed = [subject.name for subject in subjects if subject.trial.confirmed]
     others = [subject.name for subject in subjects if not subject.trial.confirmed]
-    if confirmed and others:
-        return [
-            f"{' and '.join(confirmed)} {_is(confirmed)} confirmed, {' and '.join(others)} {_is(others)} not: only "
-            "their scores in the search can be compared"
-        ]
-    chosen = {subject.name: _rivals(subject) for subject in subjects if _is_leader(subject)}
-    if others and len(set(chosen.values())) > 1:
-        counts = ", ".join(f"{name} of {rivals}" for name, rivals in chosen.items())
-        return [f"each was chosen as the best of its search ({counts}): the more there are, the more that flatters"]
-    return []
+    if not others:
+        return []
+    sentences = [sentence for subject in subjects if (sentence := _flattered(subject))]
+    if confirmed:
+        sentences.append(
+            f"{' and '.join(confirmed)} {_is(confirmed)} confirmed, {' and '.join(others)} {_is(others)} not: only one "
+            "training of each can be compared"
+        )
+    return sentences
+
+
+def _flattered(subject: Subject) -> str:
+    """By how much being chosen for its score makes the best trial of a search look better."""
+    record, objective = subject.record, subject.record.started.objective
+    leading = leaders(record, len(record.searched))
+    if len(leading) < 2 or leading[0].trial != subject.trial.trial:
+        return ""
+    by = expected_optimism(leading[0], objective, len(leading))
+    much = "" if by is None else f" by about {by:.4f} of {objective}, the chance of the images alone"
+    return f"{subject.name} was chosen as the best of {len(leading)} configurations, which flatters it{much}"
 
 
 def _unfinished(subjects: Sequence[Subject]) -> list[str]:
@@ -69,15 +80,6 @@ def _program_of(subject: Subject) -> Hashable:
         return tuple(sorted(mapping.items()))
 
     return sorted_items(identity.code), sorted_items(identity.versions)
-
-
-def _is_leader(subject: Subject) -> bool:
-    best = subject.record.best()
-    return best is not None and best.trial == subject.trial.trial
-
-
-def _rivals(subject: Subject) -> int:
-    return sum(trial.score is not None for trial in subject.record.searched)
 
 
 def _is(names: Sequence[str]) -> str:
