@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tuning.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuning.progress import ProgressView
     from tuning.study import StudyResult
 
 
@@ -86,7 +88,6 @@ def run_study(
         Writes the study, its MLflow runs and artifacts to the store.
     """
     from tuning.launch import launch_study
-    from tuning.progress import PatientConsole, ProgressView
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
     from tuning.spaces import open_space, space_source
@@ -116,7 +117,8 @@ def run_study(
             plots=plots,
         ),
     )
-    return launch_study(settings, ProgressView(PatientConsole()) if progress else None)
+    with _view(progress) as view:
+        return launch_study(settings, view)
 
 
 def resume_study(
@@ -158,7 +160,6 @@ def resume_study(
         As `run_study`.
     """
     from tuning.launch import resume_study as resume
-    from tuning.progress import PatientConsole, ProgressView
 
     given = {
         "workers": workers,
@@ -168,9 +169,9 @@ def resume_study(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    view = ProgressView(PatientConsole()) if progress else None
     root = None if data is None else str(data)
-    return resume(Store.at(store), study, trials=trials, data=root, force=force, work=said(given), progress=view)
+    with _view(progress) as view:
+        return resume(Store.at(store), study, trials=trials, data=root, force=force, work=said(given), progress=view)
 
 
 def confirm_study(
@@ -206,17 +207,11 @@ def confirm_study(
         As `run_study`.
     """
     from tuning.launch import resume_study as resume
-    from tuning.progress import PatientConsole, ProgressView
 
     given = {"workers": workers, "time_limit_s": time_limit_s}
     how = confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
-    return resume(
-        Store.at(store),
-        study,
-        confirm=how,
-        work=said(given),
-        progress=ProgressView(PatientConsole()) if progress else None,
-    )
+    with _view(progress) as view:
+        return resume(Store.at(store), study, confirm=how, work=said(given), progress=view)
 
 
 def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
@@ -229,6 +224,12 @@ def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
 
     rows = leaderboard_rows(load_record(Store.at(store), study))
     return pd.DataFrame([_flat(row) for row in rows])
+
+
+def _view(wanted: bool) -> contextlib.AbstractContextManager[ProgressView | None]:
+    from tuning.progress import PatientConsole, ProgressView
+
+    return ProgressView(PatientConsole()) if wanted else contextlib.nullcontext()
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

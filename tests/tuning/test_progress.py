@@ -27,6 +27,7 @@ STARTED = StudyStarted(
     split_digest="", class_names=["A", "B"], images={"training": 80, "validation": 20}, commit="", versions={},
     threads=1, tracking_uri="",
 )  # fmt: skip
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 CONFIG = {"epochs": 2, "stop_after": 0}
 EVENTS: list[Event] = [
     STARTED,
@@ -93,9 +94,11 @@ def test_of_equal_scores_the_longer_training_ranks_first() -> None:
 
 
 def test_a_terminal_gets_bars() -> None:
-    """Trials and epochs are counted while they run."""
-    assert "trials" in _shown(terminal=True)
-    assert "1/2" in _shown(terminal=True)
+    """Below the lines stands how far the study is; at the end the cursor is back."""
+    shown = _shown(terminal=True)
+    assert "0/2" in shown
+    assert shown.count(HIDE) == shown.count(SHOW) == 1
+    assert HIDE not in _shown(terminal=False)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
