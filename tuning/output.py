@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuning.progress import ProgressView
+    from tuning.progress import PatientConsole, ProgressView
     from tuning.record import StudyRecord
 
 
@@ -45,19 +45,33 @@ def console(*, stderr: bool = False) -> Console:
     """Returns a console as wide as its terminal, or as `$COLUMNS`; one that does not end the program on stderr."""
     from rich.console import Console
 
+    if stderr:
+        return patient_console()
+    opened = Console()
+    _widen(opened)
+    return opened
+
+
+def patient_console() -> PatientConsole:
+    """Returns a console on stderr that does not end the program, and that threads can share."""
     from tuning.progress import PatientConsole
 
-    opened = PatientConsole(stderr=True) if stderr else Console()
-    if not opened.is_terminal and "COLUMNS" not in os.environ:
-        opened.width = 200  # a pipe has no width; tables should not be folded to 80 columns
+    opened = PatientConsole(stderr=True)
+    _widen(opened)
     return opened
+
+
+def _widen(opened: Console) -> None:
+    """A pipe has no width; tables should not be folded to 80 columns."""
+    if not opened.is_terminal and "COLUMNS" not in os.environ:
+        opened.width = 200
 
 
 def progress_view() -> ProgressView:
     """Returns the view of a study on stderr, without characters beyond ASCII if `$NO_UNICODE` says so."""
     from tuning.progress import ProgressView
 
-    return ProgressView(console(stderr=True), plain=True if os.environ.get("NO_UNICODE") else None)
+    return ProgressView(patient_console(), plain=True if os.environ.get("NO_UNICODE") else None)
 
 
 @contextlib.contextmanager

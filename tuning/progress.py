@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.control import Control
@@ -37,7 +38,20 @@ _LINES_LEFT = 4  # to what scrolls above
 
 
 class PatientConsole(Console):
-    """A console that falls silent when its pipe or terminal is closed, instead of ending the program."""
+    """A console that falls silent when its pipe or terminal is closed, instead of ending the program.
+
+    Attributes:
+        printing: held while something is printed, so that threads do not move the cursor for lines that are no more.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.printing = threading.RLock()
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, one thread at a time."""
+        with self.printing:
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Called by rich, whose own way is to exit."""
@@ -57,12 +71,19 @@ class ProgressView:
         console: see above.
     """
 
-    def __init__(self, console: Console, *, plain: bool | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, console: PatientConsole, *, plain: bool | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.console, self._clock = console, clock
         self._plain = console.options.ascii_only if plain is None else plain
         self._standing: Standing | None = None
         self._screen: _Screen | None = None
         self._is_excused = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are lines only."""
+        return not self.console.is_interactive
 
     def __enter__(self) -> ProgressView:
         return self
@@ -128,7 +149,7 @@ class ProgressView:
             f"{', '.join(started.parameters) or 'one configuration'}; "
             f"{images_in_words(started)}{_confirmation_in_words(record)}"
         )
-        if self.console.is_interactive and self._screen is None:
+        if not self.is_plain and self._screen is None:
             self._screen = _Screen(self.console, standing, self._excuse, plain=self._plain)
             self._screen.start()
 
@@ -152,7 +173,7 @@ class _Screen:
     """
 
     def __init__(
-        self, console: Console, standing: Standing, excuse: Callable[[Exception], None], *, plain: bool
+        self, console: PatientConsole, standing: Standing, excuse: Callable[[Exception], None], *, plain: bool
     ) -> None:
         self.drawing = threading.Lock()
         self._console, self._standing, self._excuse, self._plain = console, standing, excuse, plain
@@ -170,7 +191,7 @@ class _Screen:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(1.0)
         self._picture.lines = []
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._console.printing:  # before rich's own lock, as whoever prints does
             self._live.stop()
 
     def _work(self) -> None:

@@ -223,6 +223,9 @@ def status_lines(status: StudyStatus) -> Iterator[str]:
     """Returns what there is to say of a study beside its progress, leaders and curves."""
     standing = status.standing
     yield from _process_lines(status)
+    for trial in standing.record.trials.values():
+        if not standing.goes_on and not trial.over:
+            yield f"left in the middle: {trial.trial}, after {trial.epochs} of {epochs_wanted(trial)} epochs"
     for reason, count in standing.failed.most_common(3):
         yield f"failed: {count} × {reason}"
     if standing.failures and standing.goes_on:

@@ -45,7 +45,8 @@ def counts(standing: Standing) -> str:
     over = [f"{count} {status}" for status, count in standing.over.items() if count or status == "completed"]
     running = sum(not standing.record.trials[trial].confirms for trial in standing.running)
     left = standing.record.trials_wanted - standing.done - running if standing.record.searching else 0
-    more = [f"{running} running"] * (running > 0) + [f"{left} to come"] * (left > 0)
+    state = "running" if standing.goes_on else "left in the middle"
+    more = [f"{running} {state}"] * (running > 0) + [f"{left} to come"] * (left > 0)
     if standing.retrainings and standing.record.confirm:
         more.append(f"{standing.retrained} of {standing.retrainings} trainings that confirm")
     return ", ".join([*over, *more])
