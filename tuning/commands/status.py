@@ -107,6 +107,10 @@ def _print(seen: StudyStatus, opened: Console) -> None:
         opened.print(line, soft_wrap=True)
 
 
+def _ascii(line: str) -> str:
+    return line.replace("×", "x").encode("ascii", "replace").decode()
+
+
 def _lines(seen: StudyStatus, opened: Console, height: int) -> list[Text]:
     """Progress, leaders and curves, and below them what else there is to say."""
     from rich.text import Text
@@ -115,6 +119,6 @@ def _lines(seen: StudyStatus, opened: Console, height: int) -> list[Text]:
     from tuning.status import status_lines
 
     plain = opened.options.ascii_only or bool(os.environ.get("NO_UNICODE"))
-    below = [Text(line) for line in status_lines(seen)]
+    below = [Text(_ascii(line) if plain else line) for line in status_lines(seen)]
     above = frame(seen.standing, opened.width - 1, max(height - len(below) - 1, 2), plain=plain)
     return [*above, Text(), *below]

@@ -106,9 +106,8 @@ def gain_words(standing: Standing) -> str:
     over = f"{best.trial}: {gained.value:+.4f} over the baseline {base.trial}"
     if gained.interval:
         return f"{over}, confirmed ({gained.interval[0]:+.4f} to {gained.interval[1]:+.4f}, 95 %)"
-    where = " in the search" if best.confirmed else ""
-    overlap = {None: "", True: "; their intervals overlap", False: "; their intervals do not overlap"}
-    return f"{over}{where}{overlap[gained.overlap]}"
+    overlap = {None: "", True: "; intervals overlap", False: "; intervals do not overlap"}
+    return f"{over} in the search{overlap[gained.overlap]}"
 
 
 def _apart(first: tuple[float, float], second: tuple[float, float]) -> bool:

@@ -7,10 +7,19 @@ import itertools
 import pytest
 from synthetic import write_study
 
-from tuning.events import AttemptStarted, EpochEnded, Event, StudyStarted, TrialStarted
+from tuning.events import (
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    StudyConfirmed,
+    StudyStarted,
+    TrialConfirmed,
+    TrialStarted,
+)
 from tuning.journal import read_entries
 from tuning.live.frame import frame
 from tuning.live.standing import Standing
+from tuning.live.words import gain_words
 from tuning.record import StudyRecord
 from tuning.store import Store
 
@@ -93,3 +102,27 @@ def test_many_workers_do_not_push_the_leaders_out_of_sight(standing: Standing) -
     assert "t0008  " in shown
     assert many.leaders(3)[2].trial in shown
     assert "more" not in _text(many, 100, 3)
+
+
+def test_what_was_gained_is_told_with_how_sure_it_is(standing: Standing) -> None:
+    """By the search's scores and whether their intervals overlap; of confirmed ones by their paired difference."""
+    best, base = standing.leaders(1)[0], standing.baseline
+    assert base is not None
+    assert gain_words(standing).endswith(f"over the baseline {base.trial} in the search; intervals overlap")
+    confirmed = Standing(standing.record, 0.0)
+    try:
+        best.confirmed = _place(best.trial, 1, 0.95, [0.0, 0.0, 0.0])
+        base.confirmed = _place(base.trial, 2, 0.93, [-0.02, -0.03, 0.01])
+        confirmed.hear(StudyConfirmed(best.trial, {}, {}, 2, None, None), 0.0)
+        said = f"{best.trial}: +0.0200 over the baseline {base.trial}, confirmed (-0.0100 to +0.0300, 95 %)"
+        assert gain_words(confirmed) == said
+        assert said in _text(confirmed, 100, 24)
+        assert f"1  {best.trial}  0.9500" in _text(confirmed, 100, 24)
+    finally:
+        best.confirmed = base.confirmed = None
+
+
+def _place(trial: str, rank: int, score: float, difference: list[float]) -> TrialConfirmed:
+    return TrialConfirmed(
+        trial, rank, score, score - 0.01, score + 0.01, False, difference, None, {}, [], threshold=0.5, temperature=1.0
+    )
