@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from tuning.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuning.progress import ProgressView
     from tuning.study import StudyResult
 
 
@@ -87,7 +89,6 @@ def run_study(
         Writes the study, its MLflow runs and artifacts to the store.
     """
     from tuning.launch import launch_study
-    from tuning.progress import PatientConsole, ProgressView
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
     from tuning.spaces import open_space, space_source
@@ -117,7 +118,8 @@ def run_study(
             plots=plots,
         ),
     )
-    return launch_study(settings, ProgressView(PatientConsole()) if progress else None)
+    with _view(progress) as view:
+        return launch_study(settings, view)
 
 
 def resume_study(
@@ -159,7 +161,6 @@ def resume_study(
         As `run_study`.
     """
     from tuning.launch import resume_study as resume
-    from tuning.progress import PatientConsole, ProgressView
 
     given = {
         "workers": workers,
@@ -169,9 +170,9 @@ def resume_study(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    view = ProgressView(PatientConsole()) if progress else None
     root = None if data is None else str(data)
-    return resume(Store.at(store), study, trials=trials, data=root, force=force, work=said(given), progress=view)
+    with _view(progress) as view:
+        return resume(Store.at(store), study, trials=trials, data=root, force=force, work=said(given), progress=view)
 
 
 def confirm_study(
@@ -207,17 +208,11 @@ def confirm_study(
         As `run_study`.
     """
     from tuning.launch import resume_study as resume
-    from tuning.progress import PatientConsole, ProgressView
 
     given = {"workers": workers, "time_limit_s": time_limit_s}
     how = confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
-    return resume(
-        Store.at(store),
-        study,
-        confirm=how,
-        work=said(given),
-        progress=ProgressView(PatientConsole()) if progress else None,
-    )
+    with _view(progress) as view:
+        return resume(Store.at(store), study, confirm=how, work=said(given), progress=view)
 
 
 def leaderboard(
@@ -237,3 +232,9 @@ def leaderboard(
     import pandas as pd
 
     return pd.DataFrame(flat_rows(leaderboard_rows(load_record(Store.at(store), study), metric, where)))
+
+
+def _view(wanted: bool) -> contextlib.AbstractContextManager[ProgressView | None]:
+    from tuning.progress import PatientConsole, ProgressView
+
+    return ProgressView(PatientConsole()) if wanted else contextlib.nullcontext()

@@ -28,6 +28,7 @@ from tuning.commands.registry import registry
 from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
+from tuning.commands.status import status
 from tuning.commands.studies import confirm_study, resume, run, sync
 from tuning.commands.ui import ui
 from tuning.output import complain
@@ -64,6 +65,7 @@ _STUDIES, _REGISTRY, _USE, _AROUND = "Studies", "Registry", "Using a model", "Da
 app.command(rich_help_panel=_STUDIES)(run)
 app.command(rich_help_panel=_STUDIES)(resume)
 app.command("confirm", rich_help_panel=_STUDIES)(confirm_study)
+app.command(rich_help_panel=_STUDIES)(status)
 app.command("list", rich_help_panel=_STUDIES)(list_studies)
 app.command(rich_help_panel=_STUDIES)(leaderboard)
 app.command(rich_help_panel=_STUDIES)(compare)

@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 StudyStatus = Literal["finished", "failed", "interrupted"]
 
+EXHAUSTED = "every configuration was tried"
+"""Why a study ended, if its space holds fewer configurations than it was asked for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyStarted:

@@ -17,7 +17,7 @@ from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import threads_in_use
 from search_spaces import Confirmation, SearchSpace, builtin_spaces
 from tuning.checkpoints import Checkpoints
-from tuning.events import StudyResumed, StudyStarted
+from tuning.events import EXHAUSTED, StudyResumed, StudyStarted
 from tuning.identity import code_digests, differences, identity_of
 from tuning.journal import drop_torn_line
 from tuning.moved_store import refuse_moved
@@ -305,8 +305,6 @@ def _refuse_unconfirmable(record: StudyRecord) -> None:
 
 def _is_over(record: StudyRecord) -> bool:
     """Whether a resume would find nothing to do."""
-    from tuning.study import EXHAUSTED
-
     exhausted = record.ended is not None and record.ended.reason == EXHAUSTED
     searched = exhausted and all(trial.over for trial in record.searched)
     return record.is_complete() or ((searched or not record.searching) and record.is_confirmed())

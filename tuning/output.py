@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tuning.progress import PatientConsole, ProgressView
     from tuning.record import StudyRecord
 
 
@@ -26,9 +27,13 @@ def complain(sentence: object) -> None:
     print("tune:", _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(sentence)), file=sys.stderr, flush=True)
 
 
-def teller() -> Callable[[str], None]:
-    """Sentences about what is going on, for people; never on stdout."""
-    opened = console(stderr=True)
+def teller(opened: Console | None = None) -> Callable[[str], None]:
+    """Sentences about what is going on, for people; never on stdout.
+
+    Args:
+        opened: console on stderr; where a live view is drawn, that of the view.
+    """
+    opened = opened or console(stderr=True)
 
     def tell(text: str) -> None:
         with contextlib.suppress(OSError):  # a display that is gone never stops the work
@@ -41,12 +46,33 @@ def console(*, stderr: bool = False) -> Console:
     """Returns a console as wide as its terminal, or as `$COLUMNS`; one that does not end the program on stderr."""
     from rich.console import Console
 
+    if stderr:
+        return patient_console()
+    opened = Console()
+    _widen(opened)
+    return opened
+
+
+def patient_console() -> PatientConsole:
+    """Returns a console on stderr that does not end the program, and that threads can share."""
     from tuning.progress import PatientConsole
 
-    opened = PatientConsole(stderr=True) if stderr else Console()
-    if not opened.is_terminal and "COLUMNS" not in os.environ:
-        opened.width = 200  # a pipe has no width; tables should not be folded to 80 columns
+    opened = PatientConsole(stderr=True)
+    _widen(opened)
     return opened
+
+
+def _widen(opened: Console) -> None:
+    """A pipe has no width; tables should not be folded to 80 columns."""
+    if not opened.is_terminal and "COLUMNS" not in os.environ:
+        opened.width = 200
+
+
+def progress_view() -> ProgressView:
+    """Returns the view of a study on stderr, without characters beyond ASCII if `$NO_UNICODE` says so."""
+    from tuning.progress import ProgressView
+
+    return ProgressView(patient_console(), plain=True if os.environ.get("NO_UNICODE") else None)
 
 
 @contextlib.contextmanager

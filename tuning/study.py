@@ -18,6 +18,7 @@ from tuning.checkpoints import Checkpoints
 from tuning.confirmation import conclude, expected_s, next_retraining, retrainings
 from tuning.confirmed import confirmation_summary, trial_summary
 from tuning.events import (
+    EXHAUSTED,
     AttemptFailed,
     AttemptStarted,
     EpochEnded,
@@ -39,9 +40,6 @@ from tuning.trial import TrialResult, write_trial_files
 
 Listener = Callable[[Event, StudyRecord], None]
 """Is told every event, with the record that the event is already part of."""
-
-EXHAUSTED = "every configuration was tried"
-"""Why a study ended, if its space holds fewer configurations than it was asked for."""
 
 TIME_IS_UP = "time limit reached"
 """Why a study ended before its last trial."""

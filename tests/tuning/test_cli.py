@@ -23,6 +23,7 @@ COMMANDS = [
     "resume",
     "confirm",
     "sync",
+    "status",
     "list",
     "leaderboard",
     "ui",

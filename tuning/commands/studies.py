@@ -29,7 +29,7 @@ from tuning.commands.options import (
     WorkersOption,
     open_store,
 )
-from tuning.output import console, print_json, print_leaderboard, print_plan, teller
+from tuning.output import print_json, print_leaderboard, print_plan, progress_view, teller
 
 if TYPE_CHECKING:
     from tuning.study import StudyResult
@@ -116,10 +116,10 @@ def run(
     if dry_run:
         print_plan(plan_study(settings), as_json)
         return
-    from tuning.progress import ProgressView
-
-    tell = teller()
-    _print_result(launch_study(settings, ProgressView(console(stderr=True)), tell, tell), as_json)
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = launch_study(settings, view, tell, tell)
+    _print_result(result, as_json)
 
 
 def resume(
@@ -145,7 +145,6 @@ def resume(
     Example: tune resume vgg16-1 --trials 40
     """
     from tuning.launch import resume_study
-    from tuning.progress import ProgressView
 
     given = {
         "workers": workers,
@@ -156,18 +155,19 @@ def resume(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        trials=trials,
-        data=data,
-        force=force,
-        work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = resume_study(
+            open_store(store),
+            study,
+            trials=trials,
+            data=data,
+            force=force,
+            work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
+            progress=view,
+            tell=tell,
+            warn=tell,
+        )
     _print_result(result, as_json)
 
 
@@ -198,7 +198,6 @@ def confirm_study(
     """
     from search_spaces import Confirmation
     from tuning.launch import resume_study
-    from tuning.progress import ProgressView
 
     given = {
         "workers": workers,
@@ -208,18 +207,19 @@ def confirm_study(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        data=data,
-        force=force,
-        confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
-        work=said(given),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = resume_study(
+            open_store(store),
+            study,
+            data=data,
+            force=force,
+            confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
+            work=said(given),
+            progress=view,
+            tell=tell,
+            warn=tell,
+        )
     _print_result(result, as_json)
 
 
