@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tuning.analysis.importance import Importances, ParameterImportance
 
 from tuning.analysis.charts.importance_chart import plot_importances
+from tuning.analysis.importance import Importances, ParameterImportance
 
 
 def test_what_cannot_be_told_from_noise_is_pale() -> None:
