@@ -1,8 +1,8 @@
 """Makes the pictures of docs/tour.md from real studies: `make docs-images`.
 
 Each picture is one function below, under the file's name. A study on synthetic radiographs takes some minutes; with
-`--work DIR` its folder is kept, and pictures are made again without it. Only synthetic radiographs belong into pictures of
-the repository.
+`--work DIR` its folder is kept, and pictures are made again without it. Only synthetic radiographs may be in pictures
+of the repository.
 """
 
 from __future__ import annotations
