@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -42,9 +43,14 @@ def _words(line: str) -> list[str]:
     return words[: ends[0]] if ends else words
 
 
+@functools.cache
+def _program() -> Any:
+    return typer.main.get_command(app)
+
+
 def _command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the first words name, and the words that are left."""
-    command = typer.main.get_command(app)
+    command = _program()
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         if words[0] not in command.commands:
             raise LookupError(f"there is no command {words[0]}")
