@@ -12,15 +12,22 @@ def baseline(record: StudyRecord) -> TrialRecord | None:
     Of several with its values (rungs of Hyperband) it is the one that was trained longest. None if the space knows no
     configuration, or its trial did not complete.
     """
+    known = _known(record)
+    same = [trial for trial in record.searched if trial.status == "completed" and _values(trial) == known]
+    return max(same, key=lambda trial: (trial.epochs, -trial.number), default=None)
+
+
+def has_baseline_values(record: StudyRecord, trial: TrialRecord) -> bool:
+    """Returns whether a trial of the search, over or not, is one of the space's first known configuration."""
+    return not trial.confirms and _values(trial) == _known(record)
+
+
+def _known(record: StudyRecord) -> dict[str, object] | None:
     try:
         space = SearchSpace.model_validate(record.started.definition)
     except ValueError:  # of another version of this program
         return None
-    if not space.start_with:
-        return None
-    known = space.complete(space.start_with[0])
-    same = [trial for trial in record.searched if trial.status == "completed" and _values(trial) == known]
-    return max(same, key=lambda trial: (trial.epochs, -trial.number), default=None)
+    return dict(space.complete(space.start_with[0])) if space.start_with else None
 
 
 def _values(trial: TrialRecord) -> dict[str, object]:
