@@ -163,12 +163,20 @@ class RunLinked:
 
 @dataclasses.dataclass(frozen=True)
 class EpochEnded:
-    """An epoch (counted from 0) of a trial was trained and validated. Each is told once, whatever was repeated."""
+    """An epoch (counted from 0) of a trial was trained and validated. Each is told once, whatever was repeated.
+
+    Attributes:
+        trial: id.
+        epoch: its number.
+        metrics: the same whenever the epoch is trained, but for the time it took.
+        usage: of processor and memory since the epoch before, see `tuning.usage`; empty if it was not measured.
+    """
 
     kind: ClassVar[str] = "epoch_ended"
     trial: str
     epoch: int
     metrics: dict[str, float]
+    usage: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
