@@ -145,6 +145,21 @@ def _cursor_file(folder: StudyFolder) -> Path:
     return folder.root / "projection.json"
 
 
+def entries_behind(path: Path, written: int) -> int:
+    """Returns how many entries of a journal follow those that MLflow has.
+
+    Args:
+        path: of the journal.
+        written: bytes of it that MLflow has.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(written)
+            return file.read().count(b"\n")
+    except OSError:
+        return 0
+
+
 def journal_size(path: Path) -> int:
     """Returns the bytes of a journal; 0 if it is not there."""
     try:

@@ -98,8 +98,8 @@ img { display: block; width: 100%; max-width: none; height: auto; background: #f
 
 
 def as_markdown(title: str, sections: Sequence[Section]) -> str:
-    """Returns a document as Markdown (GitHub's, for its tables)."""
-    parts = [f"# {_plain(title)}"]
+    """Returns a document as Markdown (GitHub's, for its tables); without a heading if the title is empty."""
+    parts = [f"# {_plain(title)}"] if title else []
     for section in sections:
         parts += [f"## {_plain(section.title)}", *(_markdown(block) for block in section.blocks)]
     return "\n\n".join(parts) + "\n"

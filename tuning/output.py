@@ -7,16 +7,18 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tuning.progress import PatientConsole, ProgressView
     from tuning.record import StudyRecord
 
 
 _MANY = 100
+_ROWS_ON_A_TERMINAL = 50
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # the line feed aside, which errors of many lines have
 
 
@@ -25,9 +27,13 @@ def complain(sentence: object) -> None:
     print("tune:", _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(sentence)), file=sys.stderr, flush=True)
 
 
-def teller() -> Callable[[str], None]:
-    """Sentences about what is going on, for people; never on stdout."""
-    opened = console(stderr=True)
+def teller(opened: Console | None = None) -> Callable[[str], None]:
+    """Sentences about what is going on, for people; never on stdout.
+
+    Args:
+        opened: console on stderr; where a live view is drawn, that of the view.
+    """
+    opened = opened or console(stderr=True)
 
     def tell(text: str) -> None:
         with contextlib.suppress(OSError):  # a display that is gone never stops the work
@@ -40,12 +46,33 @@ def console(*, stderr: bool = False) -> Console:
     """Returns a console as wide as its terminal, or as `$COLUMNS`; one that does not end the program on stderr."""
     from rich.console import Console
 
+    if stderr:
+        return patient_console()
+    opened = Console()
+    _widen(opened)
+    return opened
+
+
+def patient_console() -> PatientConsole:
+    """Returns a console on stderr that does not end the program, and that threads can share."""
     from tuning.progress import PatientConsole
 
-    opened = PatientConsole(stderr=True) if stderr else Console()
-    if not opened.is_terminal and "COLUMNS" not in os.environ:
-        opened.width = 200  # a pipe has no width; tables should not be folded to 80 columns
+    opened = PatientConsole(stderr=True)
+    _widen(opened)
     return opened
+
+
+def _widen(opened: Console) -> None:
+    """A pipe has no width; tables should not be folded to 80 columns."""
+    if not opened.is_terminal and "COLUMNS" not in os.environ:
+        opened.width = 200
+
+
+def progress_view() -> ProgressView:
+    """Returns the view of a study on stderr, without characters beyond ASCII if `$NO_UNICODE` says so."""
+    from tuning.progress import ProgressView
+
+    return ProgressView(patient_console(), plain=True if os.environ.get("NO_UNICODE") else None)
 
 
 @contextlib.contextmanager
@@ -70,15 +97,28 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def print_leaderboard(record: StudyRecord, top: int | None) -> None:
-    """Prints the trials of a study, best first, and why trials failed."""
+def print_leaderboard(
+    record: StudyRecord, top: int | None = None, metric: str | None = None, where: Sequence[str] = ()
+) -> None:
+    """Prints the trials of a study, best first, and why trials failed.
+
+    Args:
+        record: of the study.
+        top: rows to show; if None all, but on a terminal no more than leave the first ones in reach.
+        metric: see `tuning.standings.make_leaderboard`.
+        where: likewise.
+    """
     from tuning.confirmed import confirmation_sentences
-    from tuning.ranking import failures, leaderboard_table
+    from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
+    from tuning.standings import make_leaderboard
 
     opened = console()
-    opened.print(leaderboard_table(record, top, opened.width))
-    for sentence in [*failures(record), *confirmation_sentences(record)]:
-        print(sentence)
+    board = make_leaderboard(record, metric, where)
+    top = top or (_ROWS_ON_A_TERMINAL if opened.is_terminal else None)
+    opened.print(leaderboard_table(board, top, opened.width))
+    is_page = opened.is_terminal or "COLUMNS" in os.environ
+    for sentence in [*leaderboard_sentences(board, top), *failures(record), *confirmation_sentences(record)]:
+        opened.print(sentence, highlight=False, markup=False, soft_wrap=not is_page)
 
 
 def metric_lines(metrics: Mapping[str, float | None]) -> Iterator[str]:

@@ -1,17 +1,23 @@
-"""The view of a running study: bars on a terminal, plain lines in a pipe."""
+"""The view of a running study: a line for each trial; below them, on a terminal, how the study stands."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.segment import Segment
+from rich.text import Text
 
 from tuning.confirmed import confirmation_sentences
 from tuning.events import (
     AttemptFailed,
-    AttemptStarted,
-    EpochEnded,
     Event,
     StudyConfirmed,
     StudyEnded,
@@ -20,13 +26,32 @@ from tuning.events import (
     TrialCompleted,
     TrialFailed,
 )
+from tuning.live.frame import frame
+from tuning.live.standing import Standing
+from tuning.live.words import values_words
 from tuning.protocol import images_in_words
-from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
+
+_REFRESH_S = 0.25
+_REST = 20  # times as long as it took to draw: nobody waits for the view
+_LINES_LEFT = 4  # to what scrolls above
 
 
 class PatientConsole(Console):
-    """A console that falls silent when its pipe or terminal is closed, instead of ending the program."""
+    """A console that falls silent when its pipe or terminal is closed, instead of ending the program.
+
+    Attributes:
+        printing: held while something is printed, so that threads do not move the cursor for lines that are no more.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.printing = threading.RLock()
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, one thread at a time."""
+        with self.printing:
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Called by rich, whose own way is to exit."""
@@ -34,102 +59,193 @@ class PatientConsole(Console):
 
 
 class ProgressView:
-    """A study's listener that shows what happens.
+    """A study's listener that shows what happens; a context manager, at whose end the terminal is as it was.
 
     Args:
-        console: where to; bars are drawn only if it is a terminal.
+        console: where to; how the study stands is drawn only if it is a terminal that can move its cursor. Whoever else
+            writes to that terminal meanwhile does so by the same console, or by `sys.stderr` and `sys.stdout`.
+        plain: use ASCII characters; where the console's encoding has no others if None.
+        clock: wall clock in seconds since 1970.
+
+    Attributes:
+        console: see above.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars: Progress | None = None
-        self._study = TaskID(0)
-        self._trials: dict[str, TaskID] = {}
+    def __init__(
+        self, console: PatientConsole, *, plain: bool | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.console, self._clock = console, clock
+        self._plain = console.options.ascii_only if plain is None else plain
+        self._standing: Standing | None = None
+        self._screen: _Screen | None = None
+        self._is_excused = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are lines only."""
+        return not self.console.is_interactive
+
+    def __enter__(self) -> ProgressView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
 
     def __call__(self, event: Event, record: StudyRecord) -> None:
-        """Shows one event; a display that is gone (a closed pipe or terminal) never stops the study."""
-        with contextlib.suppress(OSError):
+        """Shows one event; neither a display that is gone nor a mistake in here ever stops the study."""
+        try:
             self._show(event, record)
+        except Exception as error:
+            self._excuse(error)
 
     def _show(self, event: Event, record: StudyRecord) -> None:
+        standing = self._heard(event, record)
         match event:
             case StudyStarted():
-                self._start(record, f"{event.trials} trials")
+                self._start(standing, f"{event.trials} trials")
             case StudyResumed(search=False):
-                self._start(record, f"confirms its leaders; {len(record.searched)} trials")
+                self._start(standing, f"confirms its leaders; {len(record.searched)} trials")
             case StudyResumed():
-                self._start(record, f"goes on at {_searched(record)} of {event.trials} trials")
-            case AttemptStarted():
-                self._start_trial(record.trials[event.trial])
+                self._start(standing, f"goes on at {standing.done} of {event.trials} trials")
             case AttemptFailed():
                 self._say(f"{event.trial}  attempt {event.attempt} lost: {event.reason}")
-            case EpochEnded():
-                self._advance(event, record)
             case TrialCompleted():
-                self._finish_trial(record.trials[event.trial], self._score_text(record, event.trial), record)
+                trial = record.trials[event.trial]
+                self._say_end(trial, _score_text(standing, trial))
             case TrialFailed():
-                self._finish_trial(record.trials[event.trial], f"failed: {event.reason}", record)
+                self._say_end(record.trials[event.trial], f"failed: {event.reason}")
             case StudyConfirmed():
                 for sentence in confirmation_sentences(record):
                     self._say(f"study {record.started.study}: {sentence}")
             case StudyEnded():
-                self._stop(event, record)
+                self._stop()
+                self._say(_end_text(event, record))
 
-    def _start(self, record: StudyRecord, what: str) -> None:
-        started = record.started
+    def _excuse(self, error: Exception) -> None:
+        """A closed pipe or terminal is not written to again; any other error is told once."""
+        if isinstance(error, OSError):
+            self.console.quiet = True
+        elif not self._is_excused:
+            self._is_excused = True
+            with contextlib.suppress(OSError):
+                self._say(f"what happens cannot be shown in full ({type(error).__name__}: {error}); the study goes on")
+
+    def _heard(self, event: Event, record: StudyRecord) -> Standing:
+        """The standing after an event; one is made of the record if the study was begun by another process."""
+        at = self._clock()
+        if self._standing is None:
+            self._standing = Standing(record, at)
+            return self._standing
+        with self._screen.drawing if self._screen else contextlib.nullcontext():
+            self._standing.hear(event, at)
+        return self._standing
+
+    def _start(self, standing: Standing, what: str) -> None:
+        record, started = standing.record, standing.record.started
         self._say(
             f"study {started.study}: {what} by {started.algorithm} over "
             f"{', '.join(started.parameters) or 'one configuration'}; "
             f"{images_in_words(started)}{_confirmation_in_words(record)}"
         )
-        if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console, transient=True)
-            self._bars.columns += (TextColumn("left"), TimeRemainingColumn())
-            self._trials = {}
-            total = record.trials_wanted + _retrainings(record)
-            self._study = self._bars.add_task("trials", total=total, completed=_done(record), note="")
-            self._bars.start()
+        if not self.is_plain and self._screen is None:
+            self._screen = _Screen(self.console, standing, self._excuse, plain=self._plain)
+            self._screen.start()
 
-    def _start_trial(self, trial: TrialRecord) -> None:
-        if self._bars and trial.trial not in self._trials:
-            note = f"{trial.trial} {_values(trial.params)}"
-            self._trials[trial.trial] = self._bars.add_task("epochs", total=_epochs(trial), note=note)
+    def _stop(self) -> None:
+        screen, self._screen = self._screen, None
+        if screen is not None:
+            screen.stop()
 
-    def _advance(self, event: EpochEnded, record: StudyRecord) -> None:
-        if self._bars and event.trial in self._trials:
-            self._bars.update(self._trials[event.trial], completed=event.epoch + 1)
-            parts = (record.trials[trial].epochs / _epochs(record.trials[trial]) for trial in self._trials)
-            self._bars.update(self._study, completed=_done(record) + sum(parts))
-
-    def _finish_trial(self, trial: TrialRecord, outcome: str, record: StudyRecord) -> None:
-        self._say(f"{trial.trial}  {outcome}  {trial.duration_s:.1f} s  {_values(trial.params)}")
-        if self._bars:
-            if trial.trial in self._trials:
-                self._bars.remove_task(self._trials.pop(trial.trial))
-            best = record.best()
-            note = f"best {best.score:.4f} ({best.trial})" if best else ""
-            self._bars.update(self._study, completed=_done(record), note=note)
-
-    def _score_text(self, record: StudyRecord, trial: str) -> str:
-        best = record.best()
-        star = " *" if best and best.trial == trial else "  "
-        pruned = " pruned" if record.trials[trial].status == "pruned" else ""
-        return f"{record.started.objective} {record.trials[trial].score:.4f}{star}{pruned}"
-
-    def _stop(self, event: StudyEnded, record: StudyRecord) -> None:
-        if self._bars:
-            self._bars.stop()
-        study, counts = record.started.study, ", ".join(f"{n} {status}" for status, n in record.counts().items())
-        reason = f" ({event.reason})" if event.reason else ""
-        self._say(f"study {study}: {event.status}{reason} after {event.wall_s:.1f} s, {counts}")
+    def _say_end(self, trial: TrialRecord, outcome: str) -> None:
+        self._say(f"{trial.trial}  {outcome}  {trial.duration_s:.1f} s  {values_words(trial)}")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _retrainings(record: StudyRecord) -> int:
-    return record.confirm["top"] * record.confirm["seeds"] if record.confirm else 0
+class _Screen:
+    """The live lines, drawn anew by a thread of its own; what goes wrong there ends the drawing, never the study.
+
+    Attributes:
+        drawing: held while the standing is read; whoever changes it holds it too, and prints nothing meanwhile.
+    """
+
+    def __init__(
+        self, console: PatientConsole, standing: Standing, excuse: Callable[[Exception], None], *, plain: bool
+    ) -> None:
+        self.drawing = threading.Lock()
+        self._console, self._standing, self._excuse, self._plain = console, standing, excuse, plain
+        self._picture = _Picture()
+        self._live = Live(self._picture, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="live view", daemon=True)
+
+    def start(self) -> None:
+        self._live.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+        self._picture.lines = []
+        with contextlib.suppress(OSError), self._console.printing:  # before rich's own lock, as whoever prints does
+            self._live.stop()
+
+    def _work(self) -> None:
+        pause_s = 0.0
+        while not self._over.wait(pause_s):
+            begun = time.thread_time()
+            try:
+                self._draw()
+                self._console.print(Control())  # the live lines follow whatever is printed
+            except Exception as error:
+                self._picture.lines = []
+                self._excuse(error)
+                return
+            pause_s = max(_REFRESH_S, _REST * (time.thread_time() - begun))
+
+    def _draw(self) -> None:
+        width, height = self._console.size
+        with self.drawing:
+            lines = frame(self._standing, width - 1, _lines_for(height), plain=self._plain)
+        self._picture.lines = self._console.render_lines(Text("\n").join(lines), pad=False) if lines else []
+
+
+class _Picture:
+    """Lines that are already rendered, so that whatever is printed above them does not draw them anew."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[Segment]] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _with_ends(self.lines)
+
+
+def _with_ends(lines: list[list[Segment]]) -> Iterator[Segment]:
+    for at, line in enumerate(lines):
+        if at:
+            yield Segment.line()
+        yield from line
+
+
+def _lines_for(height: int) -> int:
+    """How many lines of a terminal are live; of a small one all but the last."""
+    return height - _LINES_LEFT if height >= 4 * _LINES_LEFT else max(height - 1, 1)
+
+
+def _score_text(standing: Standing, trial: TrialRecord) -> str:
+    star = " *" if standing.best is trial else "  "
+    pruned = " pruned" if trial.status == "pruned" else ""
+    return f"{standing.record.started.objective} {trial.score:.4f}{star}{pruned}"
+
+
+def _end_text(event: StudyEnded, record: StudyRecord) -> str:
+    counts = ", ".join(f"{n} {status}" for status, n in record.counts().items())
+    reason = f" ({event.reason})" if event.reason else ""
+    return f"study {record.started.study}: {event.status}{reason} after {event.wall_s:.1f} s, {counts}"
 
 
 def _confirmation_in_words(record: StudyRecord) -> str:
@@ -137,19 +253,3 @@ def _confirmation_in_words(record: StudyRecord) -> str:
         return ""
     top, seeds = record.confirm["top"], record.confirm["seeds"]
     return f"; then the best {top} are confirmed, {seeds} seed{'s' if seeds > 1 else ''} each"
-
-
-def _searched(record: StudyRecord) -> int:
-    return sum(trial.over for trial in record.searched)
-
-
-def _done(record: StudyRecord) -> int:
-    return sum(trial.over for trial in record.trials.values())
-
-
-def _epochs(trial: TrialRecord) -> int:
-    return int(trial.config["stop_after"] or trial.config["epochs"])
-
-
-def _values(params: dict[str, object]) -> str:
-    return " ".join(f"{name}={format_value(value)}" for name, value in params.items() if value is not None)

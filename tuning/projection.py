@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pneumo_core.errors import StoreError
-from tuning.backlog import Backlog, Cursor, journal_size
+from tuning.backlog import Backlog, Cursor, entries_behind, journal_size
 from tuning.events import (
     Event,
     RunLinked,
@@ -90,12 +90,7 @@ class Projection:
     @property
     def behind(self) -> int:
         """How many entries of the journal MLflow may lack."""
-        try:
-            with self._folder.journal.open("rb") as file:
-                file.seek(self._cursor.written)
-                return file.read().count(b"\n")
-        except OSError:
-            return 0
+        return entries_behind(self._folder.journal, self._cursor.written)
 
     def finish(self, patience_s: float, limit_s: float = math.inf) -> bool:
         """Waits until MLflow has all of the journal.

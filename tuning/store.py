@@ -272,6 +272,15 @@ class StudyFolder:
         except OSError:
             return False
 
+    def holder(self) -> str:
+        """Returns the process that runs the study, as `process 12 on somewhere`; nothing if none does."""
+        if not self.is_held():
+            return ""
+        try:
+            return self.lock.read_text().strip() or "a process"
+        except OSError:
+            return "a process"
+
     def staging(self, trial: str) -> Path:
         """Files of a finished trial on their way to MLflow."""
         return self.root / "staging" / trial

@@ -1,10 +1,23 @@
 """The view of a running study: plain lines in a pipe, bars on a terminal, the same events for both."""
 
+import fcntl
 import io
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from rich.console import Console
+from synthetic import write_study
+from terminal import Terminal
 
 from tuning.events import (
     AttemptFailed,
@@ -18,8 +31,10 @@ from tuning.events import (
     TrialFailed,
     TrialStarted,
 )
+from tuning.journal import read_entries
 from tuning.progress import PatientConsole, ProgressView
 from tuning.record import StudyRecord
+from tuning.store import Store
 
 STARTED = StudyStarted(
     study="s", space="vgg16", space_digest="", definition={}, objective="val_roc_auc", direction="max",
@@ -27,6 +42,7 @@ STARTED = StudyStarted(
     split_digest="", class_names=["A", "B"], images={"training": 80, "validation": 20}, commit="", versions={},
     threads=1, tracking_uri="",
 )  # fmt: skip
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 CONFIG = {"epochs": 2, "stop_after": 0}
 EVENTS: list[Event] = [
     STARTED,
@@ -42,9 +58,16 @@ EVENTS: list[Event] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view is drawn more often than people could follow."""
+    monkeypatch.setattr("tuning.progress._REFRESH_S", 0.02)
+    monkeypatch.setattr("tuning.progress._REST", 1)
+
+
 def _shown(events: Sequence[Event] = EVENTS, *, terminal: bool) -> str:
     file = io.StringIO()
-    view = ProgressView(Console(file=file, force_terminal=terminal, width=120, color_system=None))
+    view = ProgressView(PatientConsole(file=file, force_terminal=terminal, width=120, color_system=None))
     record = StudyRecord(STARTED)
     for event in events:
         if event is not STARTED:
@@ -93,9 +116,11 @@ def test_of_equal_scores_the_longer_training_ranks_first() -> None:
 
 
 def test_a_terminal_gets_bars() -> None:
-    """Trials and epochs are counted while they run."""
-    assert "trials" in _shown(terminal=True)
-    assert "1/2" in _shown(terminal=True)
+    """Below the lines stands how far the study is; at the end the cursor is back."""
+    shown = _shown(terminal=True)
+    assert "0/2" in shown
+    assert shown.count(HIDE) == shown.count(SHOW) == 1
+    assert HIDE not in _shown(terminal=False)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -116,3 +141,205 @@ def test_what_was_lost_and_taken_up_again_is_told(terminal: bool) -> None:
     assert "study s: goes on at 1 of 3 trials by tpe" in shown
     assert "t0002  val_roc_auc 0.9500   pruned" in shown
     assert "1 completed, 0 failed, 1 pruned" in shown
+
+
+def _play(view: ProgressView, events: Sequence[Event], pause_s: float = 0.0) -> None:
+    record = StudyRecord(STARTED)
+    for event in events:
+        if event is not STARTED:
+            record.apply(event)
+        view(event, record)
+        time.sleep(pause_s)
+
+
+def _terminal_console(file: io.StringIO, **options: object) -> PatientConsole:
+    size = {"width": 120, "height": 24, "color_system": None, "force_terminal": True} | options
+    return PatientConsole(file=file, **size)  # type: ignore[arg-type]
+
+
+def test_what_is_left_on_a_terminal_is_what_a_pipe_gets() -> None:
+    """The live lines come and go without a trace, whoever prints meanwhile."""
+    file, other = io.StringIO(), threading.Event()
+    console = _terminal_console(file)
+
+    def tell() -> None:
+        while not other.wait(0.01):
+            console.print("told by another thread", markup=False)
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    with ProgressView(console) as view:
+        _play(view, EVENTS, 0.06)
+    other.set()
+    thread.join()
+    screen = Terminal(120)
+    screen.feed(file.getvalue())
+    assert "0.6" not in "".join(screen.lines)
+    assert [line for line in screen.lines if "told" not in line] == _shown(terminal=False).splitlines()
+    assert {line for line in screen.lines if "told" in line} == {"told by another thread"}
+    assert screen.has_cursor
+
+
+def test_the_view_is_drawn_while_trials_run() -> None:
+    """Leaders, the running trial and how far it is, at the sizes that terminals have."""
+    for width, height in ((40, 10), (80, 24), (200, 50)):
+        file, screen = io.StringIO(), Terminal(width)
+        with ProgressView(_terminal_console(file, width=width, height=height)) as view:
+            _play(view, EVENTS[:-2])
+            time.sleep(0.1)
+            screen.feed(file.getvalue())
+        shown = "\n".join(screen.lines)
+        assert "1/2" in shown
+        assert "0/2 epochs" in shown
+        assert "1  t0001  0.9123" in shown
+        assert not screen.has_cursor
+
+
+def test_an_error_that_ends_the_study_leaves_the_terminal_as_it_was() -> None:
+    """The cursor is back although the study never said that it ended, as when the disk is full."""
+    file = io.StringIO()
+
+    def run() -> None:
+        with ProgressView(_terminal_console(file)) as view:
+            _play(view, EVENTS[:5], 0.05)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    screen = Terminal(120)
+    screen.feed(file.getvalue())
+    assert screen.has_cursor
+    assert len(screen.lines) == 1
+
+
+def test_a_mistake_of_the_view_is_told_once_and_stops_no_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one in the thread that draws nor one in the study's own."""
+
+    def broken(*arguments: object, **options: object) -> list[object]:
+        raise ZeroDivisionError("a mistake")
+
+    file = io.StringIO()
+    monkeypatch.setattr("tuning.progress.frame", broken)
+    with ProgressView(_terminal_console(file)) as view:
+        _play(view, EVENTS[:5], 0.05)
+        monkeypatch.setattr("tuning.progress.values_words", broken)
+        _play(view, EVENTS[:6])
+    assert file.getvalue().count("a mistake") == 1
+    assert file.getvalue().count(HIDE) == file.getvalue().count(SHOW) == 1
+
+
+def test_a_terminal_that_is_gone_stops_no_study() -> None:
+    """Its window was closed in the middle, and the hang-up signal ignored: nothing more is written."""
+
+    class Gone(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            if self.writes > 3:
+                raise OSError(5, "Input/output error")
+            return super().write(text)
+
+    file = Gone()
+    with ProgressView(_terminal_console(file)) as view:
+        _play(view, EVENTS, 0.05)
+    assert file.writes < 8
+
+
+@pytest.mark.parametrize("options", [{"_environ": {"TERM": "dumb"}}, {"force_jupyter": True, "force_terminal": False}])
+def test_where_a_cursor_cannot_be_moved_there_are_lines(options: dict[str, object]) -> None:
+    """In a dumb terminal and in a notebook, whose output is a transcript."""
+    view = ProgressView(_terminal_console(io.StringIO(), **options))
+    _play(view, EVENTS[:3])
+    assert view.is_plain
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    """By its encoding, or because the user says so."""
+
+    class Latin(io.StringIO):
+        encoding = "latin-1"
+
+    for file, plain in ((Latin(), None), (io.StringIO(), True)):
+        with ProgressView(_terminal_console(file), plain=plain) as view:
+            _play(view, EVENTS[:5])
+            time.sleep(0.1)
+        assert "1/2 epochs" in file.getvalue() or "2/2 epochs" in file.getvalue()
+        assert file.getvalue().isascii()
+
+
+def test_no_trial_waits_for_the_view(tmp_path: Path) -> None:
+    """A tenth of a millisecond of a processor an event or so, however many trials there are."""
+    entries = list(read_entries(write_study(Store.at(tmp_path), trials=300).journal))
+    record = StudyRecord(entries[0].event)  # type: ignore[arg-type]
+    begun = time.process_time()
+    with ProgressView(_terminal_console(io.StringIO())) as view:
+        for entry in entries:
+            if entry is not entries[0]:
+                record.apply(entry.event)
+            view(entry.event, record)
+    assert (time.process_time() - begun) / len(entries) < 0.5e-3
+
+
+_PLAYER = """
+import sys, time
+sys.path[:0] = sys.argv[1:3]
+from test_progress import EVENTS
+from tuning.progress import PatientConsole, ProgressView
+from tuning.record import StudyRecord
+from tuning.signals import stop_requests
+console = PatientConsole(stderr=True)
+record = StudyRecord(EVENTS[0])
+with ProgressView(console) as view, stop_requests(lambda text: console.print(text)):
+    for event in EVENTS[:-1]:
+        if event is not EVENTS[0]:
+            record.apply(event)
+        view(event, record)
+    while True:
+        time.sleep(0.05)
+"""
+
+
+def _read(terminal: int, screen: Terminal, until: str, limit_s: float = 30.0) -> bool:
+    """Feeds what a process writes to a screen until that shows a text; returns whether it did before the end."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if until and any(until in line for line in screen.lines):
+            return True
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                screen.feed(os.read(terminal, 1 << 16).decode(errors="replace"))
+            except OSError:  # the process closed its side
+                return False
+    raise AssertionError(f"{until!r} did not come: {screen.lines}")
+
+
+def test_a_killed_process_gives_the_cursor_back() -> None:
+    """In a real terminal that is made smaller meanwhile: SIGTERM twice ends the view as any other end does."""
+    here = Path(__file__).parent
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    player = subprocess.Popen(
+        [sys.executable, "-c", _PLAYER, str(here), str(here.parents[1])],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm"},
+    )
+    os.close(theirs)
+    try:
+        screen = Terminal(80)
+        assert _read(ours, screen, "1  t0001  0.9123")
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
+        player.send_signal(signal.SIGTERM)
+        assert _read(ours, screen, "again to stop at once")
+        player.send_signal(signal.SIGTERM)
+        assert not _read(ours, screen, "")
+        assert player.wait(10) != 0
+        assert screen.has_cursor
+        assert "KeyboardInterrupt" in "\n".join(screen.lines)
+    finally:
+        player.kill()
+        player.wait()
+        os.close(ours)

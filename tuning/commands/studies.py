@@ -29,7 +29,7 @@ from tuning.commands.options import (
     WorkersOption,
     open_store,
 )
-from tuning.output import console, print_json, print_leaderboard, print_plan, teller
+from tuning.output import print_json, print_leaderboard, print_plan, progress_view, teller
 
 if TYPE_CHECKING:
     from tuning.study import StudyResult
@@ -64,6 +64,13 @@ def run(
         typer.Option("--confirm/--no-confirm", help="Train the leaders again, over other seeds and folds, at the end."),
     ] = True,
     patient_pattern: PatternOption = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY[:NUMBER]",
+            help="Try another study's leaders first, 3 or so many, behind the space's own first known configuration.",
+        ),
+    ] = None,
     workers: WorkersOption = 1,
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
@@ -81,6 +88,7 @@ def run(
 
     Example: tune run --space vgg16 --data ~/chest_xray --trials 20 --set weights=random --set image_size=64
     """
+    from tuning.analysis.leaders import begin_with, find_leaders
     from tuning.launch import launch_study, plan_study
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
@@ -96,9 +104,11 @@ def run(
         tracking_uri=tracking_uri,
         plots=plots,
     )
-    fixed = parse_overrides(overrides or [])
+    fixed, tell = parse_overrides(overrides or []), teller()
+    searched = open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed)
+    source = find_leaders(open_store(store), start_from) if start_from else None
     settings = StudySettings(
-        space=open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed),
+        space=begin_with(searched, source, tell) if source else searched,
         data=data,
         store=open_store(store),
         name=study,
@@ -111,15 +121,16 @@ def run(
         patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=fixed,
+        start_from=source,
         work=work,
     )
     if dry_run:
         print_plan(plan_study(settings), as_json)
         return
-    from tuning.progress import ProgressView
-
-    tell = teller()
-    _print_result(launch_study(settings, ProgressView(console(stderr=True)), tell, tell), as_json)
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = launch_study(settings, view, tell, tell)
+    _print_result(result, as_json)
 
 
 def resume(
@@ -145,7 +156,6 @@ def resume(
     Example: tune resume vgg16-1 --trials 40
     """
     from tuning.launch import resume_study
-    from tuning.progress import ProgressView
 
     given = {
         "workers": workers,
@@ -156,18 +166,19 @@ def resume(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        trials=trials,
-        data=data,
-        force=force,
-        work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = resume_study(
+            open_store(store),
+            study,
+            trials=trials,
+            data=data,
+            force=force,
+            work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
+            progress=view,
+            tell=tell,
+            warn=tell,
+        )
     _print_result(result, as_json)
 
 
@@ -198,7 +209,6 @@ def confirm_study(
     """
     from search_spaces import Confirmation
     from tuning.launch import resume_study
-    from tuning.progress import ProgressView
 
     given = {
         "workers": workers,
@@ -208,18 +218,19 @@ def confirm_study(
         "cache": cache,
         "tracking_uri": tracking_uri,
     }
-    tell = teller()
-    result = resume_study(
-        open_store(store),
-        study,
-        data=data,
-        force=force,
-        confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
-        work=said(given),
-        progress=ProgressView(console(stderr=True)),
-        tell=tell,
-        warn=tell,
-    )
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = resume_study(
+            open_store(store),
+            study,
+            data=data,
+            force=force,
+            confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
+            work=said(given),
+            progress=view,
+            tell=tell,
+            warn=tell,
+        )
     _print_result(result, as_json)
 
 

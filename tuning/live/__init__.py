@@ -1,0 +1,1 @@
+"""How a study stands while it runs: kept up event by event, foretold, and drawn with characters."""
