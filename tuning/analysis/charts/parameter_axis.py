@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -28,8 +27,8 @@ class ParameterAxis:
 
     Attributes:
         name: of the parameter.
-        scale: `choice`: its values stand in their order, equally far from each other.
-        low: smallest value; unused for choices.
+        scale: `choice`: its few values stand in their order, equally far from each other.
+        low: smallest value; unused where there are few.
         high: largest value; likewise.
         values: all values if there are few; else empty.
         inactive: whether some trial does not have the parameter.
@@ -55,16 +54,14 @@ class ParameterAxis:
     @property
     def spread(self) -> float:
         """The width over which trials of one value may be spread without reaching those of the next."""
-        places = sorted(self.place(value) for value in self.values)
-        gap = min((b - a for a, b in itertools.pairwise(places)), default=0.25)
-        return min(0.5 * gap, 0.12)
+        return min(0.5 / max(len(self.values) - 1, 1), 0.12)
 
     def place(self, value: Any) -> float:
         """Returns where a value stands."""
         if value is None:
             return INACTIVE
         if self.scale == "choice":
-            return _even(self.values.index(value), len(self.values))
+            return _even(self._index(value), len(self.values))
         if self.high <= self.low:
             return 0.5
         if self.scale == "log":
@@ -84,6 +81,12 @@ class ParameterAxis:
         """Returns the parameter's name in words, on lines of so many characters if words allow, and its scale."""
         words = self.name.replace("_", " ") + (" (log)" if self.scale == "log" else "")
         return "\n".join(textwrap.wrap(words, width, break_long_words=False))
+
+    def _index(self, value: Any) -> int:
+        """Of a value; of a number that was reached in steps its last digits may be off."""
+        if isinstance(value, float):
+            return int(np.argmin(np.abs(np.subtract(self.values, value))))
+        return self.values.index(value)
 
     def _tick_values(self) -> Sequence[Any]:
         if self.values:
@@ -133,18 +136,20 @@ def _of_space(parameter: Parameter | None, found: Sequence[Any], inactive: bool)
         return None
     if isinstance(parameter, ChoiceParameter):
         return ParameterAxis(parameter.name, "choice", 0.0, 1.0, tuple(parameter.values), inactive)
-    domain = parameter.domain() or ()
-    listed = tuple(domain) if len(domain) <= _FEW else ()
+    domain = parameter.domain()
+    if domain is not None and len(domain) <= _FEW:
+        return ParameterAxis(parameter.name, "choice", 0.0, 1.0, tuple(domain), inactive)
     scale: Literal["linear", "log"] = "log" if parameter.log else "linear"
-    return ParameterAxis(parameter.name, scale, float(parameter.min), float(parameter.max), listed, inactive)
+    return ParameterAxis(parameter.name, scale, float(parameter.min), float(parameter.max), (), inactive)
 
 
 def _of_values(name: str, found: Sequence[Any], inactive: bool) -> ParameterAxis:
     different = set(found)
-    if any(isinstance(value, (bool, str)) for value in different):
-        return ParameterAxis(name, "choice", 0.0, 1.0, tuple(sorted(different, key=str)), inactive)
-    listed = tuple(sorted(different)) if len(different) <= _FEW else ()
-    return ParameterAxis(name, "linear", float(min(different)), float(max(different)), listed, inactive)
+    words = any(isinstance(value, (bool, str)) for value in different)
+    if words or len(different) <= _FEW:
+        ordered = tuple(sorted(different, key=str if words else None))
+        return ParameterAxis(name, "choice", 0.0, 1.0, ordered, inactive)
+    return ParameterAxis(name, "linear", float(min(different)), float(max(different)), (), inactive)
 
 
 def _even(index: int, count: int) -> float:

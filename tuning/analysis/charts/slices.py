@@ -142,7 +142,7 @@ def _draw_marked(
 
 def _draw_ticks(panel: Axes, one: ParameterAxis) -> None:
     ticks = one.ticks()
-    while len(ticks) > 6 and one.scale != "choice":
+    if len(ticks) > 7 and not any(isinstance(value, str) for value in one.values):  # the numbers between can be guessed
         ticks = ticks[::2]
     panel.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
     if sum(len(text) for _, text in ticks) > _LONGEST_LABELS:

@@ -26,6 +26,18 @@ def test_places_follow_the_kind_of_the_parameter(study: Study) -> None:
     assert units.place(128) == pytest.approx(1 / 3)
 
 
+def test_few_numbers_stand_equally_far_from_each_other(study: Study) -> None:
+    """Rungs of Hyperband (2, 6, 18 epochs), which no space knows; and a step's last digits do not matter."""
+    record = study(20)
+    rungs = {
+        name: dataclasses.replace(trial, params={**trial.params, "stop_after": (2, 6, 18)[trial.number % 3]})
+        for name, trial in record.trials.items()
+    }
+    axis = parameter_axis(StudyRecord(record.started, trials=rungs), "stop_after")
+    assert [axis.place(value) for value in (2, 6, 18)] == [0.0, 0.5, 1.0]
+    assert parameter_axis(record, "dropout").place(0.1 + 0.2) == parameter_axis(record, "dropout").place(0.3)
+
+
 def test_trials_without_the_parameter_have_a_place_of_their_own(study: Study) -> None:
     """Apart from all values, with a dash as its tick."""
     fraction = parameter_axis(study(20), "backbone_lr_fraction")
