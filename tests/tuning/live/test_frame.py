@@ -118,6 +118,10 @@ def test_what_was_gained_is_told_with_how_sure_it_is(standing: Standing) -> None
         assert gain_words(confirmed) == said
         assert said in _text(confirmed, 100, 24)
         assert f"1  {best.trial}  0.9500" in _text(confirmed, 100, 24)
+        assert [line.split("confirmed")[1][:10] for line in _text(confirmed, 200, 24).splitlines()[4:6]] == [
+            "          ",
+            ", baseline",
+        ]
     finally:
         best.confirmed = base.confirmed = None
 
