@@ -97,7 +97,7 @@ class StudyStatus:
         seen_at: when this was seen, in seconds since 1970.
         behind: entries of the journal that MLflow may lack.
         disk_free_bytes: where the store is.
-        resume: command that goes on with the study; empty if it runs, or there is nothing to go on with.
+        address: what commands have to be told to find the study.
     """
 
     standing: Standing
@@ -106,7 +106,12 @@ class StudyStatus:
     seen_at: float
     behind: int
     disk_free_bytes: int
-    resume: str
+    address: str
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with the study; empty if it runs, or there is nothing to go on with."""
+        return "" if self.status == "running" or _is_over(self.standing) else f"tune resume {self.address}"
 
     @property
     def silent_s(self) -> float:
@@ -219,7 +224,7 @@ def look(store: Store, tail: StudyTail, now: float | None = None) -> StudyStatus
         seen_at=time.time() if now is None else now,
         behind=entries_behind(folder.journal, Cursor.read(folder).written),
         disk_free_bytes=shutil.disk_usage(store.root).free,
-        resume="" if status == "running" or _is_over(standing) else f"tune resume {_address(store, folder)}",
+        address=_address(store, folder),
     )
 
 
@@ -245,7 +250,7 @@ def status_lines(status: StudyStatus) -> Iterator[str]:
     yield from _speed_lines(status)
     lacks = f"lacks the last {status.behind} entries of the journal" if status.behind else "has all of the journal"
     late = status.behind and status.silent_s > _SETTLES_S
-    command = f"; write them with: tune sync {standing.record.started.study}" if late and not status.holder else ""
+    command = f"; write them with: tune sync {status.address}" if late and not status.holder else ""
     yield f"MLflow: {lacks}{command}"
     yield f"disk: {status.disk_free_bytes / 1e9:.1f} GB free"
     if status.resume:

@@ -108,7 +108,10 @@ def test_what_mlflow_lacks_is_counted(store: Store) -> None:
     """In entries of the journal after the cursor."""
     folder = write_study(store, "s", trials=3)
     entries = folder.journal.read_bytes().count(b"\n")
-    assert look(store, StudyTail(folder)).behind == entries
+    status = look(store, StudyTail(folder))
+    assert status.behind == entries
+    sentence = f"lacks the last {entries} entries of the journal; write them with: tune sync s --store '{store.root}'"
+    assert f"MLflow: {sentence}" in list(status_lines(status))
     Cursor(folder.journal.stat().st_size, closed=True).save(folder)
     assert "MLflow: has all of the journal" in list(status_lines(look(store, StudyTail(folder))))
 
