@@ -174,7 +174,7 @@ def plot_confusion(scores: pd.DataFrame, class_names: tuple[str, str], threshold
     axis = figure.subplots()
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(2, 2):
-        colour = "white" if share[row, column] > 0.5 else "black"
+        colour = "#fefefe" if share[row, column] > 0.5 else "#101418"  # not the ink of a page that may be dark
         text = f"{counts[row, column]}\n{share[row, column]:.1%}"
         axis.text(column, row, text, ha="center", va="center", color=colour)
     axis.set_xticks([0, 1], class_names)

@@ -73,10 +73,12 @@ def _draw(axis: Axes, record: StudyRecord, values: Mapping[str, Mapping[int, flo
 
 
 def _range(record: StudyRecord, curves: Sequence[Curve], direction: str) -> ScoreRange:
-    """Holds the leaders' curves from their beginning, and the ends of the others' unless they are hopeless."""
+    """Holds the leaders' curves, and of the others the first and last values, unless they are hopeless."""
     leading = {trial.trial for trial in leaders(record)}
     whole = [float(y) for trial, _, heights in curves if trial.trial in leading for y in heights]
-    return score_range([float(heights[-1]) for _, _, heights in curves], direction, whole)
+    begun = score_range([float(heights[0]) for _, _, heights in curves], direction)
+    ends = [begun.low, begun.high] if curves else []
+    return score_range([float(heights[-1]) for _, _, heights in curves], direction, [*whole, *ends])
 
 
 def _curves(record: StudyRecord, values: Mapping[str, Mapping[int, float]]) -> list[Curve]:

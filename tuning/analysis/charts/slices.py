@@ -103,11 +103,11 @@ def _draw_panel(panel: Axes, one: ParameterAxis, trials: Sequence[TrialRecord], 
 
 
 def _neighbours(places: np.ndarray) -> list[np.ndarray]:
-    """The inactive ones, and groups of equally many active ones, in the order of their values."""
+    """The inactive ones, and three or more groups of equally many active ones, in the order of their values."""
     active = np.flatnonzero(places != INACTIVE)
     count = int(np.clip(len(active) // 12, 0, 10))
     ordered = active[np.argsort(places[active], kind="stable")]
-    groups = np.array_split(ordered, count) if count >= 2 else []
+    groups = np.array_split(ordered, count) if count >= 3 else []
     return [places == INACTIVE, *(np.isin(np.arange(len(places)), group) for group in groups)]
 
 

@@ -68,13 +68,16 @@ def dress(axis: Axes, *, grid: str = "y") -> None:
         axis.grid(axis="both" if grid == "both" else "x" if grid == "x" else "y", color=LINE, lw=0.7)
 
 
-def legend(figure: Figure, handles: Sequence[Artist], columns: int = 4) -> None:
-    """Puts a legend below all axes, where it covers nothing.
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Puts a legend below all axes, where it covers nothing, in as many columns as fit.
 
     Side effects:
         Changes the figure.
     """
     if handles:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        entry_pt = 0.58 * SMALL_PT * longest + 40.0  # a letter is about 0.58 of its size wide, a mark with gaps 40 pt
+        columns = int(np.clip(72.0 * figure.get_figwidth() / entry_pt, 1, 4))
         box = figure.legend(
             handles=list(handles), loc="outside lower center", ncols=columns, fontsize=SMALL_PT, frameon=False
         )
@@ -102,7 +105,7 @@ def thin(artist: Artist, count: int) -> None:
 
 def opacity(count: int, least: float = 0.25) -> float:
     """Returns how opaque each of so many marks is drawn, so that many over each other still show where most are."""
-    return float(np.clip(4.0 / math.sqrt(max(count, 1)), least, 0.85))
+    return float(np.clip(6.0 / math.sqrt(max(count, 1)), least, 0.85))
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -124,11 +127,11 @@ def metric_label(name: str) -> str:
     return part + METRIC_LABELS.get(bare, bare.replace("_", " "))
 
 
-def objective_label(record: StudyRecord, *, direction: bool = True) -> str:
+def objective_label(record: StudyRecord) -> str:
     """Returns what a study's scores are, and which of them are better."""
     better = "higher" if record.started.direction == "max" else "lower"
     label = metric_label(record.started.objective)
-    return f"{label} ({better} is better)" if direction else label
+    return f"{label[:-1]}; {better} is better)" if label.endswith(")") else f"{label} ({better} is better)"
 
 
 def scored(record: StudyRecord) -> list[TrialRecord]:
