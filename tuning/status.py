@@ -55,18 +55,29 @@ class StudyTail:
         before = self._read
         if journal_size(self.folder.journal) < self._read:
             self.standing, self._read = self._begin()
-        standing = self.standing
+        try:
+            self._take_in()
+        except StoreError:  # of a place that is no longer where a line begins, or of real damage
+            self.standing, self._read = self._begin()
+            self._take_in()
+        self.standing.process_died = self.standing.record.ended is None and not self.folder.is_held()
+        return self._read != before
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether a process has the study: to run it, to finish writing to MLflow, or to take it up again."""
+        return self.standing.goes_on or self.folder.is_held()
+
+    def _take_in(self) -> None:
         for entry in read_entries(self.folder.journal, self._read):
             try:
-                standing.record.apply(entry.event)
-                standing.hear(entry.event, entry.at)
+                self.standing.record.apply(entry.event)
+                self.standing.hear(entry.event, entry.at)
             except KeyError as error:
                 raise StoreError(
                     f"study {self.folder.name}: its journal speaks of {error} before that started."
                 ) from error
             self._read = entry.end
-        standing.process_died = standing.record.ended is None and not self.folder.is_held()
-        return self._read != before
 
     def _begin(self) -> tuple[Standing, int]:
         first = next(read_entries(self.folder.journal), None)
