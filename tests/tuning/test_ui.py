@@ -132,7 +132,9 @@ def test_a_server_whose_command_was_killed_is_ended(tmp_path: Path) -> None:
     orphan.wait()
 
 
-def test_a_server_that_cannot_start_leaves_its_words_and_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_start_leaves_its_words_and_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names the log."""
     monkeypatch.setattr("tuning.ui_server.sys.executable", "/bin/false")
     store = Store.at(tmp_path)
@@ -163,7 +165,11 @@ def test_without_a_port_the_next_free_one_is_taken(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("uri", "words"),
-    [("ftp://somewhere", "no address"), ("sqlite:////nowhere/mlflow.db", "no such database"), ("./mlruns", "no address")],
+    [
+        ("ftp://somewhere", "no address"),
+        ("sqlite:////nowhere/mlflow.db", "no such database"),
+        ("./mlruns", "no address"),
+    ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, uri: str, words: str, no_start: None) -> None:
     """Before a server makes an empty database there."""

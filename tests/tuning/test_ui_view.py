@@ -6,7 +6,6 @@ import base64
 import json
 import urllib.parse
 import zlib
-from pathlib import Path
 from typing import Any
 
 import pytest
