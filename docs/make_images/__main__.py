@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import terminal
-from browser import browser_page, mlflow_ui, save
+from browser import browser_page, mlflow_ui, save, save_small
 from screen import Screen
 from terminal import CommandError
 
@@ -31,7 +31,9 @@ SEARCH = (
 NARROW = "tune spaces narrow first --out narrowed.yaml"
 NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15 --start-from first"
 
-_SEEN_AT = "t0024"  # the trial during which a second terminal asks for the status
+_SEEN_FROM, _SEEN_UNTIL = "t0022", "t0034"  # trials during which the search is looked at
+_MIDWAY = re.compile(r"\b[6-9]/10 epochs")  # one of them has curves by then
+_LIVE_COLUMNS = 148
 _WIDE_PX, _PHONE_PX = 1280, 390
 _MLFLOW_DRAWS_MS = 12_000
 
@@ -79,14 +81,14 @@ def search(tour: Tour) -> None:
     seen: dict[str, list[str]] = {}
 
     def watch(screen: Screen) -> None:
-        numbers = re.findall(r"\bt\d{4}\b", screen.text())
-        if not seen and numbers and max(numbers) >= _SEEN_AT:
+        last = max(re.findall(r"\bt\d{4}\b", screen.text()), default="")
+        if not seen and (last > _SEEN_UNTIL or (last >= _SEEN_FROM and _MIDWAY.search(screen.text()))):
             seen["live"] = screen.ansi()[-terminal.ROWS :]
             seen["status"] = terminal.run("tune status first", tour.work).ansi()
 
     command = tour.line(SEARCH)
-    terminal.run(command, tour.work, watch=watch)
-    terminal.save(command, seen["live"], IMAGES / "live.svg")
+    terminal.run(command, tour.work, watch=watch, columns=_LIVE_COLUMNS)
+    terminal.save(command, seen["live"], IMAGES / "live.svg", columns=_LIVE_COLUMNS)
     terminal.save("tune status first", seen["status"], IMAGES / "status.svg")
 
 
@@ -125,8 +127,6 @@ def compare(tour: Tour) -> None:
         terminal.run(NARROW, tour.work)
         terminal.run(tour.line(NEXT), tour.work)
     tour.show("compare.svg", "tune compare first second --plot roc.png")
-    from browser import save_small
-
     save_small((tour.work / "roc.png").read_bytes(), IMAGES / "compare-roc.png")
 
 
