@@ -16,6 +16,7 @@ from pathlib import Path
 
 import terminal
 from browser import browser_page, mlflow_ui, save, save_small
+from rich.text import Text
 from screen import Screen
 from terminal import CommandError
 
@@ -25,7 +26,7 @@ from tuning.store import Store
 
 IMAGES = Path(__file__).parents[1] / "images"
 SEARCH = (
-    "tune run --space vgg16 --data {data} --study first --trials 40 --pruning median "
+    "tune run --space vgg16 --data {data} --study first --trials 40 "
     "--set weights=random --set image_size=64 --set unfrozen_layers=0"
 )
 NARROW = "tune spaces narrow first --out narrowed.yaml"
@@ -104,11 +105,9 @@ def report(tour: Tour) -> None:
     with browser_page(_WIDE_PX, 1000) as page:
         page.goto(address)
         save(page, IMAGES / "report.png")
-    with browser_page(_WIDE_PX, 900, dark=True) as page:
+    with browser_page(_WIDE_PX, 1000, dark=True) as page:
         page.goto(address)
-        page.get_by_text(re.compile("importance|mattered", re.IGNORECASE)).locator("visible=true").last.evaluate(
-            "element => element.scrollIntoView({block: 'start'})"
-        )
+        page.get_by_role("heading", name="What mattered").evaluate("heading => heading.scrollIntoView()")
         save(page, IMAGES / "report-dark.png")
     with browser_page(_PHONE_PX, 800, scale=1.5) as page:
         page.goto(address)
@@ -117,7 +116,11 @@ def report(tour: Tour) -> None:
 
 def narrow(tour: Tour) -> None:
     """narrow.svg: the next space, with its reasons."""
-    tour.show("narrow.svg", "tune spaces narrow first --out -", at_most=45)
+    command = "tune spaces narrow first --out -"
+    lines = terminal.run(command, tour.work).ansi()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    settings, parameters = plain.index("fixed:"), plain.index("parameters:")
+    terminal.save(command, [*lines[:settings], "…", *lines[parameters:]], IMAGES / "narrow.svg")
 
 
 def compare(tour: Tour) -> None:
@@ -151,7 +154,10 @@ def mlflow(tour: Tour) -> None:
 
 def promote(tour: Tour) -> None:
     """promote.svg: the test folder is opened, once, and a policy decides."""
-    tour.show("promote.svg", "tune promote first --policy demo --dry-run")
+    if tour.store.test_ledger.exists():
+        print("promote.svg: left as it is; the model was promoted before")
+    else:
+        tour.show("promote.svg", "tune promote first --policy demo")
 
 
 PICTURES: dict[str, Callable[[Tour], None]] = {
