@@ -1,0 +1,101 @@
+"""What a report says first: what was found, by how much, whether it is real, what mattered, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuning.analysis.report_facts import ReportFacts
+from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
+from tuning.confirmed import confirmation_sentences
+from tuning.document import Block, Items, KeyFigures, Text
+from tuning.ranking import format_value
+
+_NAMED = 3
+
+
+def summary(facts: ReportFacts) -> Iterator[Block]:
+    """Yields the summary of a study, half-done or not."""
+    yield from _state(facts)
+    yield KeyFigures([*_figures(facts)])
+    yield Items([sentence(said) for said in (*_found(facts), *_mattered(facts), *_next(facts))])
+
+
+def _state(facts: ReportFacts) -> Iterator[Text]:
+    record = facts.record
+    done, wanted = sum(trial.over for trial in record.searched), record.trials_wanted
+    so_far = f"{done} of {wanted} trials are over. What follows is as of {facts.made_at}."
+    match facts.state:
+        case "running":
+            yield Text(f"The study is running: {so_far}", "warning")
+        case "killed":
+            yield Text(f"The process of the study died: {so_far} `tune resume` goes on with it.", "warning")
+        case "interrupted":
+            yield Text(f"The study was interrupted: {so_far} `tune resume` goes on with it.", "warning")
+        case "failed":
+            reason = record.ended.reason if record.ended else ""
+            yield Text(f"The study failed ({reason}): {so_far}", "bad")
+        case _ if record.ended and record.ended.reason:
+            yield Text(sentence(f"the study ended before its last trial: {record.ended.reason}; {so_far}"))
+    if facts.best is None:
+        yield Text("No trial has completed; there is nothing to compare yet.", "bad")
+    if record.forced:
+        yield Text(
+            "The study was resumed although something had changed, so its trials are not all of one kind: "
+            + "; ".join(record.forced),
+            "warning",
+        )
+
+
+def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
+    record, best, gain = facts.record, facts.best, facts.gain
+    label = metric_label(record.started.objective)
+    if best and best.confirmed:
+        place = best.confirmed
+        yield f"best {label}, confirmed", number(place.score), f"{best.trial}; {ends(place.low, place.high)}"
+    elif best:
+        interval = best.intervals.get(record.started.objective, [None, None])
+        yield f"best {label}, not confirmed", number(best.score), f"{best.trial}; {ends(*interval)}"
+    if gain:
+        yield "gain over the baseline", f"{gain.value:+.4f}", f"{ends(gain.low, gain.high)}; {gain.basis}"
+    counts = record.counts()
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "completed")
+    yield "trials", str(len(record.searched)), f"{said}; {facts.state}"
+    spent = facts.spending
+    yield "time", time_in_words(spent.wall_s), f"of it {time_in_words(spent.confirming_s)} to confirm leaders"
+
+
+def _found(facts: ReportFacts) -> Iterator[str]:
+    record, best, base, gain = facts.record, facts.best, facts.baseline, facts.gain
+    if best is None:
+        return
+    values = (f"{name} {format_value(value)}" for name, value in best.params.items() if value is not None)
+    yield f"best configuration: {best.trial} ({', '.join(values)})"
+    yield from confirmation_sentences(record)
+    if base is None:
+        yield "there is no baseline: no trial of the space's first known configuration completed"
+    elif gain is None:
+        yield f"the best trial is the baseline itself ({base.trial}): the search found nothing better"
+    else:
+        yield _verdict(base.trial, gain.is_sure, gain.low is not None) + f": {gain.in_words()}, {gain.basis}"
+        if gain.flattered:
+            yield "the winner was chosen for this score, so the gain looks larger than it is; `tune confirm` tells"
+
+
+def _verdict(base: str, sure: bool, known: bool) -> str:
+    if not known:
+        return f"ahead of the baseline {base}, by how much for sure is not known"
+    return f"ahead of the baseline {base}" if sure else f"not to be told from the baseline {base} by these images"
+
+
+def _mattered(facts: ReportFacts) -> Iterator[str]:
+    found = facts.importances
+    if not found.parameters:
+        yield f"what mattered is not known: {found.reason}"
+        return
+    named = (f"{one.name} ({one.share:.0%}, {one.low:.0%} to {one.high:.0%})" for one in found.parameters[:_NAMED])
+    yield "what mattered most: " + ", ".join(named)
+
+
+def _next(facts: ReportFacts) -> Iterator[str]:
+    if facts.advice:
+        yield f"next: {facts.advice[0].sentence}"
