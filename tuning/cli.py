@@ -14,6 +14,7 @@ import typer
 from pneumo_core.errors import PneumoError
 from search_spaces.errors import SpaceError
 from tuning.commands.cache import cache_app
+from tuning.commands.compare import compare
 from tuning.commands.data import data_app
 from tuning.commands.doctor import doctor
 from tuning.commands.evaluate import evaluate
@@ -66,6 +67,7 @@ app.command(rich_help_panel=_STUDIES)(resume)
 app.command("confirm", rich_help_panel=_STUDIES)(confirm_study)
 app.command("list", rich_help_panel=_STUDIES)(list_studies)
 app.command(rich_help_panel=_STUDIES)(leaderboard)
+app.command(rich_help_panel=_STUDIES)(compare)
 app.command(rich_help_panel=_STUDIES)(report)
 app.command(rich_help_panel=_STUDIES)(ui)
 app.command(rich_help_panel=_STUDIES)(sync)

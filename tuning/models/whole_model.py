@@ -22,8 +22,8 @@ from tuning.models.kept_scores import model_digest
 from tuning.record import StudyRecord, TrialRecord
 from tuning.repetition import repeated
 from tuning.tracking import fetch_run_file
-from tuning.trial import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
 from tuning.trial_data import TrialData
+from tuning.trial_files import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
 
 AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
 """The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
