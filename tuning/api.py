@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def run_study(
     folds: int | None = None,
     confirm: bool = True,
     patient_pattern: str | None = None,
+    start_from: str | None = None,
     workers: int = 1,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
@@ -69,6 +71,7 @@ def run_study(
         folds: that every trial is trained in; 1 for a hold-out; chosen by what the space trains if None.
         confirm: train the leaders again at the end, as the space says.
         patient_pattern: regular expression that finds the patient in an image's path.
+        start_from: another study of the store, whose three leaders (five with `:5` behind its name) are tried first.
         workers: processes that make trials side by side; 0 to make them in this process.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
@@ -85,14 +88,17 @@ def run_study(
     Side effects:
         Writes the study, its MLflow runs and artifacts to the store.
     """
+    from tuning.analysis.leaders import begin_with, find_leaders
     from tuning.launch import launch_study
     from tuning.progress import PatientConsole, ProgressView
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
     from tuning.spaces import open_space, space_source
 
+    searched = open_space(space, overrides).replace(trials=trials, algorithm=algorithm, seed=seed)
+    source = find_leaders(Store.at(store), start_from) if start_from else None
     settings = StudySettings(
-        space=open_space(space, overrides).replace(trials=trials, algorithm=algorithm, seed=seed),
+        space=begin_with(searched, source, _tell) if source else searched,
         data=str(data),
         store=Store.at(store),
         name=study,
@@ -105,6 +111,7 @@ def run_study(
         patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=dict(overrides or {}),
+        start_from=source,
         work=WorkSettings(
             workers=workers,
             time_limit_s=time_limit_s,
@@ -117,6 +124,10 @@ def run_study(
         ),
     )
     return launch_study(settings, ProgressView(PatientConsole()) if progress else None)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def resume_study(

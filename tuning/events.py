@@ -44,6 +44,7 @@ class StudyStarted:
         patient_pattern: regular expression that finds the patient in an image's path; empty for the data set's names.
         confirm: how the leaders are confirmed, see `search_spaces.Confirmation`; empty for not at all.
         store: folder of the store; paths inside it move with it, see `tuning.relocation`.
+        start_from: the other study whose leaders come first, see `tuning.analysis.leaders.StartFrom`; empty for none.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -78,6 +79,7 @@ class StudyStarted:
     patient_pattern: str = ""
     confirm: dict[str, Any] = dataclasses.field(default_factory=dict)
     store: str = ""
+    start_from: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import threads_in_use
 from search_spaces import Confirmation, SearchSpace, builtin_spaces
+from tuning.analysis.leaders import StartFrom, with_leaders
 from tuning.checkpoints import Checkpoints
 from tuning.events import StudyResumed, StudyStarted
 from tuning.identity import code_digests, differences, identity_of
@@ -113,6 +114,7 @@ def launch_study(
     with _workers(settings.work, tell, workers) as workers:
         prepared = prepare(settings, tell)
         prepared.data.check_cache()
+        _warn_of_other_data(settings, prepared, warn)
         _refuse_undividable(prepared, _confirm(settings), prepared.split.folds)
         folder = settings.store.create_study(settings.name, space=settings.space.name)
         with folder.hold():
@@ -289,6 +291,15 @@ def _refuse_early(settings: StudySettings) -> None:
         settings.store.refuse_taken(settings.name)
 
 
+def _warn_of_other_data(settings: StudySettings, prepared: Preparation, warn: Tell) -> None:
+    source = settings.start_from
+    if source and source.data_digest != prepared.dataset.digest:
+        warn(
+            f"--start-from {source.study}: its leaders were found on other images than these; they are tried here as "
+            "any others, and what they scored there does not count"
+        )
+
+
 def _refuse_over(record: StudyRecord, wanted: int) -> None:
     name, done = record.started.study, len(record.searched)
     if wanted < done:
@@ -360,6 +371,7 @@ def _recorded_settings(started: StudyStarted, store: Store, data: str, work: Map
         patient_pattern=started.patient_pattern or None,
         space_source=started.space_source,
         overrides=started.overrides,
+        start_from=StartFrom.of_mapping(started.start_from) if started.start_from else None,
         work=WorkSettings.of_resume(started.work, work),
     )
 
@@ -371,6 +383,8 @@ def _now(settings: StudySettings, prepared: Preparation) -> StudyStarted:
     if source in builtin_spaces() or Path(source).is_file():
         now = open_space(source, settings.overrides)
         space = now.replace(trials=space.trials, algorithm=space.algorithm, seed=space.seed)
+        if settings.start_from:
+            space, _ = with_leaders(space, settings.start_from)
     return _started(dataclasses.replace(settings, space=space), prepared, settings.name or "")
 
 
@@ -410,4 +424,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         patient_pattern=settings.patient_pattern or "",
         confirm=_confirm(settings),
         store=str(settings.store.root),
+        start_from=settings.start_from.to_mapping() if settings.start_from else {},
     )

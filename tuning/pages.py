@@ -90,6 +90,7 @@ def study_tags(started: StudyStarted) -> dict[str, str]:
         "pneumo.threads": str(started.threads),
         "pneumo.algorithm": started.algorithm,
         "mlflow.source.name": "tune run",
+        **({"pneumo.start_from": started.start_from["study"]} if started.start_from else {}),
         **{f"pneumo.version.{name}": version for name, version in started.versions.items()},
     }
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import ConfigError
 from pneumo_core.places import resolved
 from search_spaces import SearchSpace
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.store import Store
+
+if TYPE_CHECKING:
+    from tuning.analysis.leaders import StartFrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ class StudySettings:
         patient_pattern: regular expression that finds the patient in an image's path; None for the data set's names.
         space_source: the shipped space's name or its file.
         overrides: that were applied to the space.
+        start_from: leaders of another study, which `space` begins with.
         work: how the study is run.
     """
 
@@ -101,6 +105,7 @@ class StudySettings:
     confirm: bool = True
     space_source: str = ""
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    start_from: StartFrom | None = None
     work: WorkSettings = dataclasses.field(default_factory=WorkSettings)
 
     @property
