@@ -205,8 +205,7 @@ def _markdown(block: Block) -> str:
         case Drawing():
             return f"![{_plain(block.caption)}]({block.file})" if block.file else _plain(block.caption)
         case KeyFigures():
-            rows = [(name, value, remark) for name, value, remark in block.figures]
-            return _markdown(Table(("", "", ""), rows))
+            return _markdown(Table(("", "", ""), block.figures))
         case Columns():
             return "\n\n".join(_markdown(one) for one in block.blocks)
         case Table():
