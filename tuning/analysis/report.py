@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import StoreError
+from pneumo_core.operating_point import OperatingPoint
 from tuning.analysis.report_account import account, advice, failures, origin
 from tuning.analysis.report_charts import Charts
 from tuning.analysis.report_facts import ReportFacts, gather
 from tuning.analysis.report_summary import summary
-from tuning.analysis.report_tables import searched, side_by_side
+from tuning.analysis.report_tables import operating_table, searched, side_by_side
 from tuning.analysis.report_words import sentence
 from tuning.document import Block, Columns, Picture, Section, Text, as_markdown, as_page
 from tuning.store import Store
@@ -116,9 +117,9 @@ def _importance(facts: ReportFacts, charts: Charts) -> Iterator[Block]:
     if not found.parameters:
         yield Text(sentence(f"what mattered is not known: {found.reason}"))
         return
-    yield Text(sentence(f"by {found.method}, over {found.trials} trials"))
+    yield Text(sentence(f"by {found.method} ({found.trials} completed trials)"))
     for warning in found.warnings:
-        yield Text(sentence(warning), "warning")
+        yield Text(sentence(warning))
     yield from charts.importance()
 
 
@@ -126,7 +127,11 @@ def _curves(facts: ReportFacts, charts: Charts) -> Iterator[Block]:
     if not facts.curves:
         yield Text(sentence(f"the validation scores of the best trial cannot be had: {facts.no_curves}"))
         return
-    yield Columns([*charts.curves()])
+    yield from charts.roc()
+    place = (facts.best and facts.best.confirmed) or facts.best
+    if place is not None:
+        point = OperatingPoint(place.threshold or 0.5, place.temperature or 1.0)
+        yield Columns([*charts.calibration(point), operating_table(place, point)])
 
 
 def _picture(facts: ReportFacts) -> Iterator[Block]:

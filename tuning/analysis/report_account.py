@@ -52,9 +52,7 @@ def failures(facts: ReportFacts) -> Iterator[Block]:
         ]
         yield Table(("trials", "cause", "which", "where they gather"), rows)
         if len(facts.failures) > _CAUSES:
-            yield Text(
-                f"{len(facts.failures) - _CAUSES} rarer causes are left out; `tune leaderboard` has every trial."
-            )
+            yield Text(f"{len(facts.failures) - _CAUSES} rarer causes are left out; tune leaderboard has every trial.")
     if facts.losses:
         yield Text("Attempts that were lost with their process, and made again:")
         yield Items([f"{count} × {reason}" for reason, count in list(facts.losses.items())[:_CAUSES]])

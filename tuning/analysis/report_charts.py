@@ -95,20 +95,27 @@ class Charts:
             "Validation loss by epochs trained, of completed, pruned and failed trials.",
         )
 
-    def curves(self) -> Iterator[Drawing | Text]:
-        """Yields ROC and calibration of the best trial."""
-        from pneumo_core.plots import plot_calibration, plot_roc_curves
+    def roc(self) -> Iterator[Drawing | Text]:
+        """Yields the ROC curve of the best trial, and that of the baseline."""
+        from pneumo_core.plots import plot_roc_curves
 
-        (first, *_), best = self.facts.curves, self.facts.best
-        many = f" (the first of {len(first.tables)} trainings)" if len(first.tables) > 1 else ""
         yield from self._draw(
             "roc",
             lambda: plot_roc_curves({curve.name: curve.tables for curve in self.facts.curves}),
             "Sensitivity against false alarms at every threshold, with the bands in which the curves would lie for "
             "other patients. Where bands overlap, these images do not tell the models apart.",
         )
-        place = best.confirmed or best if best else None
-        point = OperatingPoint(place.threshold or 0.5, place.temperature or 1.0) if place else None
+
+    def calibration(self, point: OperatingPoint) -> Iterator[Drawing | Text]:
+        """Yields the calibration of the best trial.
+
+        Args:
+            point: its operating point.
+        """
+        from pneumo_core.plots import plot_calibration
+
+        first, *_ = self.facts.curves
+        many = f" (the first of {len(first.tables)} trainings)" if len(first.tables) > 1 else ""
         yield from self._draw(
             "calibration",
             lambda: plot_calibration(first.tables[0], operating_point=point),

@@ -24,13 +24,14 @@ def _state(facts: ReportFacts) -> Iterator[Text]:
     record = facts.record
     done, wanted = sum(trial.over for trial in record.searched), record.trials_wanted
     so_far = f"{done} of {wanted} trials are over. What follows is as of {facts.made_at}."
+    resume = f"tune resume {record.started.study}"
     match facts.state:
         case "running":
             yield Text(f"The study is running: {so_far}", "warning")
         case "killed":
-            yield Text(f"The process of the study died: {so_far} `tune resume` goes on with it.", "warning")
+            yield Text(f"The process of the study died: {so_far} To go on: {resume}", "warning")
         case "interrupted":
-            yield Text(f"The study was interrupted: {so_far} `tune resume` goes on with it.", "warning")
+            yield Text(f"The study was interrupted: {so_far} To go on: {resume}", "warning")
         case "failed":
             reason = record.ended.reason if record.ended else ""
             yield Text(f"The study failed ({reason}): {so_far}", "bad")
@@ -51,17 +52,18 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
     label = metric_label(record.started.objective)
     if best and best.confirmed:
         place = best.confirmed
-        yield f"best {label}, confirmed", number(place.score), f"{best.trial}; {ends(place.low, place.high)}"
+        yield f"{label}, confirmed", number(place.score), f"{best.trial}; {ends(place.low, place.high)}"
     elif best:
         interval = best.intervals.get(record.started.objective, [None, None])
-        yield f"best {label}, not confirmed", number(best.score), f"{best.trial}; {ends(*interval)}"
+        yield f"{label}, not confirmed", number(best.score), f"{best.trial}; {ends(*interval)}"
     if gain:
         yield "gain over the baseline", f"{gain.value:+.4f}", f"{ends(gain.low, gain.high)}; {gain.basis}"
     counts = record.counts()
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "completed")
     yield "trials", str(len(record.searched)), f"{said}; {facts.state}"
     spent = facts.spending
-    yield "time", time_in_words(spent.wall_s), f"of it {time_in_words(spent.confirming_s)} to confirm leaders"
+    confirming = f"; {time_in_words(spent.confirming_s)} of trainings to confirm leaders" if spent.confirming_s else ""
+    yield "time", time_in_words(spent.wall_s), f"by the clock{confirming}"
 
 
 def _found(facts: ReportFacts) -> Iterator[str]:
@@ -78,7 +80,10 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     else:
         yield _verdict(base.trial, gain.is_sure, gain.low is not None) + f": {gain.in_words()}, {gain.basis}"
         if gain.flattered:
-            yield "the winner was chosen for this score, so the gain looks larger than it is; `tune confirm` tells"
+            yield (
+                "the winner was chosen for this score, so the gain looks larger than it is; to know, train it again: "
+                f"tune confirm {record.started.study}"
+            )
 
 
 def _verdict(base: str, sure: bool, known: bool) -> str:
@@ -92,8 +97,12 @@ def _mattered(facts: ReportFacts) -> Iterator[str]:
     if not found.parameters:
         yield f"what mattered is not known: {found.reason}"
         return
-    named = (f"{one.name} ({one.share:.0%}, {one.low:.0%} to {one.high:.0%})" for one in found.parameters[:_NAMED])
-    yield "what mattered most: " + ", ".join(named)
+    named = [
+        f"{one.name} ({one.share:.0%} of the differences between scores, {one.low:.0%} to {one.high:.0%})"
+        for one in found.parameters[:_NAMED]
+        if one.matters
+    ]
+    yield "what mattered most: " + ", ".join(named) if named else "no parameter mattered beyond what chance would bring"
 
 
 def _next(facts: ReportFacts) -> Iterator[str]:

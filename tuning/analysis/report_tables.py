@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pneumo_core.operating_point import OperatingPoint
 from search_spaces import ChoiceParameter, Parameter, SearchSpace
 from tuning.analysis.report_facts import ReportFacts
-from tuning.analysis.report_words import UNKNOWN, metric_label, with_ends
+from tuning.analysis.report_words import UNKNOWN, metric_label, number, with_ends
 from tuning.document import Block, Table, Text
+from tuning.events import TrialConfirmed
 from tuning.pages import confirmed_by
 from tuning.protocol import images_in_words
 from tuning.ranking import format_value
@@ -62,6 +64,19 @@ def side_by_side(facts: ReportFacts) -> Iterator[Block]:
     if differing := [*_differing(trials)]:
         yield Text("What differs in their configurations:")
         yield Table(("setting", *roles), differing)
+
+
+def operating_table(place: TrialRecord | TrialConfirmed, point: OperatingPoint) -> Table:
+    """Returns the operating point of a trial, searched or confirmed, and what it comes to there."""
+    said = ("sensitivity", "specificity", "ppv", "npv", "brier", "ece")
+    values = {name: place.metrics.get(f"val_{name}") for name in said}
+    shown = [(metric_label(name), number(_value(value))) for name, value in values.items() if value is not None]
+    return Table(_PAIR, [("threshold", number(point.threshold)), ("temperature", number(point.temperature)), *shown])
+
+
+def _value(value: float | Sequence[float | None]) -> float | None:
+    """Of a metric alone, or with the ends of its interval."""
+    return value if isinstance(value, float) else value[0]
 
 
 def _space(record: StudyRecord) -> SearchSpace | None:

@@ -25,15 +25,15 @@ def ends(low: float | None, high: float | None) -> str:
     """Returns the ends of a 95 % interval, or that there is none."""
     if low is None or high is None or not math.isfinite(low + high):
         return "interval not known"
-    return f"{low:.4f} to {high:.4f}, 95 %"
+    return f"95 %: {low:.4f} to {high:.4f}"
 
 
 def with_ends(values: Sequence[float | None]) -> str:
-    """Returns `0.9900 (0.987 to 0.992)` of a value and its two ends; a dash for no value."""
+    """Returns `0.9900 (0.987–0.992)` of a value and its two ends; a dash for no value."""
     value, low, high = values
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return number(value) if low is None or high is None else f"{value:.4f} ({low:.3f} to {high:.3f})"
+    return number(value) if low is None or high is None else f"{value:.4f} ({low:.3f}–{high:.3f})"
 
 
 def time_in_words(seconds: float) -> str:

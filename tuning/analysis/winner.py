@@ -55,7 +55,7 @@ def why_unexplainable(record: StudyRecord) -> str:
     if best.folds > 1 and (live or best.training_s / best.folds > _LONGEST_S):
         return (
             f"of a trial in folds no weights are kept, and to train a fold of {best.trial} again takes too long for a "
-            "report; `tune promote` draws it for the model that it makes"
+            "report; tune promote draws it for the model that it makes"
         )
     return ""
 

@@ -48,7 +48,12 @@ def report(
         tell("reading the images and starting TensorFlow, to look at the winner; --no-explain leaves that out")
         return reachable_data(opened, load_record(opened, study))
 
-    why = explained(opened, study, images) if explain else "it was left out"
+    if not explain:
+        why = "it was left out"
+    elif opened.existing().study(study).is_held():
+        why = "the study is running; it is drawn at the end"
+    else:
+        why = explained(opened, study, images)
     facts = gather(opened, study, why_no_picture=why)
     write_page(facts, file)
     if as_json:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pneumo_core.errors import StoreError
 from tuning.analysis.report import sections, write_report, write_report_files
 from tuning.analysis.report_account import failures, run_command
-from tuning.analysis.report_charts import Charts
+from tuning.analysis.report_charts import CHART_BYTES, Charts
 from tuning.analysis.report_facts import ReportFacts, gather
 from tuning.cli import app
 from tuning.document import Section, as_page
@@ -99,17 +99,19 @@ def test_reasons_of_failures_are_counted_and_never_taken_for_markup(store: Store
 
 def test_charts_are_left_out_before_the_page_grows_too_large(store: Store) -> None:
     """With a word in their place."""
-    facts = gather(store, "half")
-    parts = sections(facts, Charts(facts, limit_bytes=60_000))
-    said = str([part.blocks for part in parts])
-    assert len(said.encode()) < 200_000
-    assert "is left out: with it the page would grow beyond its limit" in said
+    facts = gather(store, "one")
+    whole, small = (
+        as_page("one", sections(facts, Charts(facts, limit_bytes=limit))) for limit in (CHART_BYTES, 10_000)
+    )
+    assert "chart of learning curves is left out: with it the page would grow beyond its limit" in small
+    assert small.count("<svg") < whole.count("<svg")
+    assert len(small) < len(whole) - 10_000
 
 
 def test_the_files_for_mlflow_are_page_charts_and_a_short_text(store: Store, tmp_path: Path) -> None:
     """MLflow shows pictures and Markdown beside the page; written again they are replaced."""
     for _ in range(2):
-        write_report_files(store, "half", tmp_path)
+        write_report_files(store, "one", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "plots"}
     assert (tmp_path / "plots" / "optimization_history.png").stat().st_size > 1000
     text = (tmp_path / "report.md").read_text()
