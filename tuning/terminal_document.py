@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text as Line
 
-from tuning.document import Block, Items, Picture, Section, Table, Text
+from tuning.document import Block, Columns, Drawing, Items, KeyFigures, Picture, Section, Table, Text
 
 _STYLES = {"": "", "warning": "yellow", "bad": "red", "good": "green"}
 
@@ -32,6 +32,13 @@ def _rendered(block: Block) -> Iterator[RenderableType]:
             yield from (Line(f"• {item}") for item in block.items)
         case Picture():
             yield Line(f"{block.file.name}: {block.caption}", style="dim")
+        case Drawing():
+            yield Line(block.caption, style="dim")
+        case KeyFigures():
+            yield _grid(Table(("", "", ""), block.figures))
+        case Columns():
+            for one in block.blocks:
+                yield from _rendered(one)
         case Table():
             yield _grid(block)
 
