@@ -3,7 +3,7 @@ PYTHON ?= python3
 STORE ?= mlruns
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow soak check format bench lock clean
+.PHONY: help setup demo test test-slow soak check format bench docs-images lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,7 +50,11 @@ bench: setup  ## measure, and write the figures to docs/performance.md; DATA=fol
 	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/memory.py $(FULL)
 	$(BIN)/python benchmarks/instant.py
+	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/frozen_layers.py $(if $(DATA),--data "$(DATA)") $(FULL)
+
+docs-images: setup  ## make the pictures of docs/tour.md from real studies (needs Chromium); DATA=folder, WORK=folder to keep them
+	$(BIN)/python docs/make_images $(if $(DATA),--data "$(DATA)") $(if $(WORK),--work "$(WORK)")
 
 lock:  ## resolve requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --extra onnx --universal --python-version 3.11 --generate-hashes \

@@ -1,8 +1,9 @@
-"""Two models on the same test images, each at its own operating point: what differs, and whether chance explains it."""
+"""Two models on the same images, each at its own operating point: what differs, and whether chance explains it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import pandas as pd
 from scipy import optimize, stats
 
 from pneumo_core.calibration import calibrated
-from pneumo_core.intervals import DRAWS, LEVEL, Interval, Spread, paired_spreads
+from pneumo_core.intervals import DRAWS, LEVEL, Interval, Spread, bootstrap_metrics, paired_spreads
 from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.scores import Scores, read_aligned
 from pneumo_core.weighted_metrics import UNCALIBRATED
 
 CLASSES = {"sensitivity": 1, "specificity": 0}
 """The rate that a class's calls make → label of the class."""
+
+_ROUNDING = 1e-9  # of a sum of shares that is none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Comparison:
 
 
 def compare(
-    challenger: pd.DataFrame,
-    champion: pd.DataFrame,
+    challenger: pd.DataFrame | Sequence[pd.DataFrame],
+    champion: pd.DataFrame | Sequence[pd.DataFrame],
     points: tuple[OperatingPoint, OperatingPoint],
     *,
     draws: int = DRAWS,
@@ -72,23 +75,24 @@ def compare(
     """Compares two models on the same images, each at its own operating point.
 
     Args:
-        challenger: score table.
-        champion: score table of the same images.
-        points: of the challenger and of the champion, as fixed before these images were seen.
+        challenger: score table; or one for each seed, over which everything is a mean.
+        champion: the same of the same images; the number of seeds may differ.
+        points: of the challenger and of the champion. Where they were fitted on these images that flatters both.
         draws: how often patients are drawn; each draw goes through both models.
         seed: of the draws.
 
     Returns:
-        The comparison. A difference of sensitivity or specificity reaches at least as far as its `score_interval`:
-        where hardly a call changed, the draws hardly differ, however few patients there are.
+        The comparison. Intervals are over patients and, where there are several, over seeds. A difference of
+        sensitivity or specificity reaches at least as far as its `score_interval`: where hardly a call changed, the
+        draws hardly differ, however few patients there are.
 
     Raises:
         PneumoError: if these are not score tables of the same images.
     """
-    spreads = paired_spreads([challenger], [champion], points, draws=draws, seed=seed)
-    tables = read_aligned([challenger, champion])
-    right = [_called_right(table, point) for table, point in zip(tables, points, strict=True)]
-    gained = right[0].astype(int) - right[1].astype(int)
+    ours, theirs = ([side] if isinstance(side, pd.DataFrame) else list(side) for side in (challenger, champion))
+    spreads = _with_seeds(paired_spreads(ours, theirs, points, draws=draws, seed=seed), (ours, theirs), points)
+    tables = read_aligned([*ours, *theirs])
+    gained = _share_right(tables[: len(ours)], points[0]) - _share_right(tables[len(ours) :], points[1])
     of_both = tables[0]
     differences = {name: spread.interval() for name, spread in spreads.items() if name not in UNCALIBRATED}
     rates = {name: of_both.labels == label for name, label in CLASSES.items()}
@@ -96,7 +100,7 @@ def compare(
     for name, rows in (rates | {f"sensitivity_{kind}": rows for kind, rows in kinds.items()}).items():
         differences[name] = _widened(spreads[name], gained[rows], of_both.patients[rows])
     return Comparison(
-        differences=differences,
+        differences={name: one if name == "loss" else _possible(one) for name, one in differences.items()},
         changed={name: changed_calls(gained[rows], of_both.patients[rows]) for name, rows in rates.items()},
         images=len(of_both.labels),
         patients=len(np.unique(of_both.patients)),
@@ -114,14 +118,15 @@ def changed_calls(gained: np.ndarray, patients: np.ndarray) -> ChangedCalls:
     exact test. Patients with as many fixed as broken images say nothing and are left out.
 
     Args:
-        gained: (N,) 1 where only the first model is right, -1 where only the second is, else 0.
+        gained: (N,) 1 where only the first model is right, -1 where only the second is, else 0; between them where it
+            is a mean over seeds.
         patients: (N,) the patient of each image.
 
     Source:
         McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages".
     """
     by_patient = np.bincount(patients, weights=gained)
-    better, worse = int((by_patient > 0).sum()), int((by_patient < 0).sum())
+    better, worse = int((by_patient > _ROUNDING).sum()), int((by_patient < -_ROUNDING).sum())
     p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     return ChangedCalls(better, worse, p_value)
 
@@ -167,14 +172,53 @@ def _widened(spread: Spread, gained: np.ndarray, patients: np.ndarray) -> Interv
     interval, images = spread.interval(), len(gained)
     if not images or np.isnan(spread.error):
         return interval
-    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
-    variance = (better + worse - (better - worse) ** 2 / images) / images**2  # if images were independent
-    alike = max(spread.error**2 / variance, 1.0) if variance > 0 else images / len(np.unique(patients))
+    better, worse = float(gained[gained > 0].sum()), float(-gained[gained < 0].sum())
+    variance = float((gained**2).sum() - gained.sum() ** 2 / images) / images**2  # if images were independent
+    alike = max(spread.error**2 / variance, 1.0) if variance > _ROUNDING**2 else images / len(np.unique(patients))
     low, high = score_interval(better / alike, worse / alike, images / alike)
     return Interval(interval.value, min(interval.low, low), max(interval.high, high))
 
 
-def _called_right(table: Scores, point: OperatingPoint) -> np.ndarray:
-    """(N,) whether each image is called as it should be."""
-    called = calibrated(table.logits, point.temperature) >= point.threshold
-    return np.asarray(called == (table.labels == 1))
+def _with_seeds(
+    spreads: dict[str, Spread],
+    sides: tuple[Sequence[pd.DataFrame], Sequence[pd.DataFrame]],
+    points: tuple[OperatingPoint, OperatingPoint],
+) -> dict[str, Spread]:
+    """Adds to the error over patients what other seeds would change, where there are several of a model.
+
+    Patients and the seeds of either model are causes of error that know nothing of one another; the degrees of freedom
+    of their sum are Satterthwaite's (1946). A model of a single seed is taken to vary over seeds as the other does.
+    """
+    by_table = [
+        bootstrap_metrics(read_aligned(side), point, draws=1).by_table
+        for side, point in zip(sides, points, strict=True)
+    ]
+    several = [values for values in by_table if len(values) > 1]
+    if len(several) == 2:
+        causes = [(values.var(axis=0, ddof=1) / len(values), len(values) - 1) for values in several]
+    else:
+        share = sum(1 / len(side) for side in sides)
+        causes = [(values.var(axis=0, ddof=1) * share, len(values) - 1) for values in several]
+    return {
+        name: _sum_of_errors(spread, [(float(variances[column]), freedom) for variances, freedom in causes])
+        for column, (name, spread) in enumerate(spreads.items())
+    }
+
+
+def _sum_of_errors(spread: Spread, causes: Sequence[tuple[float, int]]) -> Spread:
+    variances = [(spread.error**2, spread.freedom), *causes]
+    total = sum(variance for variance, _ in variances)
+    parts = sum(variance**2 / freedom for variance, freedom in variances)
+    return Spread(spread.value, float(np.sqrt(total)), total**2 / parts if parts > 0 else spread.freedom)
+
+
+def _possible(difference: Interval) -> Interval:
+    """Of two numbers from 0 to 1: few seeds that differ much would reach beyond what can be."""
+    return Interval(difference.value, max(difference.low, -1.0), min(difference.high, 1.0))
+
+
+def _share_right(tables: Sequence[Scores], point: OperatingPoint) -> np.ndarray:
+    """(N,) the share of the seeds that call each image as it should be."""
+    called = [calibrated(table.logits, point.temperature) >= point.threshold for table in tables]
+    right = [call == (table.labels == 1) for call, table in zip(called, tables, strict=True)]
+    return np.asarray(np.mean(right, axis=0))

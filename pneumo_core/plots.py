@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pneumo_core.calibration import calibrated
-from pneumo_core.curves import GRID, Band, precision_recall_band, reliability, roc_band
+from pneumo_core.curves import BAND_DRAWS, GRID, Band, precision_recall_band, reliability, roc_band
 from pneumo_core.evaluation import compute_metrics, confusion_counts
+from pneumo_core.evaluation_report import EvaluationReport, evaluate
 from pneumo_core.operating_point import OperatingPoint
-from pneumo_core.scores import Scores, read_scores
+from pneumo_core.scores import Scores, read_aligned, read_scores
 from pneumo_core.seeds import generator
-from pneumo_core.training import EpochMetrics
 from pneumo_core.weighted_metrics import WeightedMetrics, names_of
+
+if TYPE_CHECKING:
+    from pneumo_core.training import EpochMetrics  # brings TensorFlow along
 
 # Okabe & Ito's colours can be told apart with any colour vision: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#7F7F7F"
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+"""Of curves side by side, in this order; the lines differ too."""
+
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 1, 2)))
+_MARKS = "osD^vPX*"
+_LEGEND_DRAWS = 500  # of patients, for three digits
+_CORNER = 0.2  # side of the part that is enlarged
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -103,6 +114,43 @@ def plot_roc(scores: pd.DataFrame, operating_point: OperatingPoint | None = None
     return figure
 
 
+def plot_roc_curves(
+    curves: Mapping[str, Sequence[pd.DataFrame]], points: Mapping[str, OperatingPoint] | None = None
+) -> Figure:
+    """Draws the ROC curves of several models over each other, each the mean over its folds and seeds.
+
+    Where all of them come near the upper left corner, that is shown enlarged beside them. Two curves have their bands;
+    more would hide each other.
+
+    Args:
+        curves: name of a model → its score tables, one for each seed; 8 models at most.
+        points: name → operating point, which is marked; fitted on the scores themselves if None.
+    """
+    reports = {
+        name: evaluate(tables, operating_point=points[name] if points else None, draws=_LEGEND_DRAWS)
+        for name, tables in curves.items()
+    }
+    close = all(report.metrics["roc_auc"].value > 1 - _CORNER / 2 for report in reports.values())
+    size_in = (9.4, 5.0 + 0.1 * len(curves)) if close else (5.4, 5.4 + 0.2 * len(curves))
+    figure = Figure(figsize=size_in, layout="constrained")
+    axes = figure.subplots(1, 2 if close else 1, squeeze=False)[0]
+    for number, (name, tables) in enumerate(curves.items()):
+        _draw_model(axes, number, name, tables, reports[name], with_band=len(curves) <= 2)
+    for axis in axes:
+        axis.plot([0, 1], [0, 1], ":", color=GRAY, lw=0.8)
+        axis.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes[0].set_title("Receiver operating characteristic")
+    if close:
+        edge = 0.02 * _CORNER
+        axes[1].set(title="Its upper left corner", xlim=(-edge, _CORNER), ylim=(1 - _CORNER, 1 + edge))
+        axes[1].set(xticks=np.linspace(0, _CORNER, 5), yticks=np.linspace(1 - _CORNER, 1, 5))
+    shaded = "; shaded: 95 % over patients" if len(curves) <= 2 else ""
+    axes[0].plot([], [], "o", color=GRAY, label=f"marks: where the models call{shaded}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if close else 1, fontsize=8)
+    return figure
+
+
 def plot_precision_recall(scores: pd.DataFrame, operating_point: OperatingPoint | None = None) -> Figure:
     """Draws the precision-recall curve of a score table, as `plot_roc` draws its."""
     figure, axis = _square("Precision and recall")
@@ -126,7 +174,7 @@ def plot_confusion(scores: pd.DataFrame, class_names: tuple[str, str], threshold
     axis = figure.subplots()
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(2, 2):
-        colour = "white" if share[row, column] > 0.5 else "black"
+        colour = "#fefefe" if share[row, column] > 0.5 else "#101418"  # not the ink of a page that may be dark
         text = f"{counts[row, column]}\n{share[row, column]:.1%}"
         axis.text(column, row, text, ha="center", va="center", color=colour)
     axis.set_xticks([0, 1], class_names)
@@ -180,6 +228,30 @@ def _draw_band(axis: Axes, band: Band, label: str, start: tuple[float, float] | 
         label = f"mean of the folds, {label}"
     x, y = (GRID, band.curve) if start is None else (np.append(start[0], GRID), np.append(start[1], band.curve))
     axis.plot(x, y, color=BLUE, label=label)
+
+
+def _draw_model(
+    axes: Sequence[Axes],
+    number: int,
+    name: str,
+    tables: Sequence[pd.DataFrame],
+    report: EvaluationReport,
+    *,
+    with_band: bool,
+) -> None:
+    bands = [roc_band(table, BAND_DRAWS if with_band else 2) for table in read_aligned(tables)]
+    curve = np.append(0.0, np.mean([band.curve for band in bands], axis=0))
+    auc, at, colour = report.metrics["roc_auc"], report.metrics, COLOURS[number % len(COLOURS)]
+    label = f"{name}: AUC {auc.value:.3f} (95 %: {auc.low:.3f} to {auc.high:.3f})"
+    line, mark = _LINES[number % len(_LINES)], _MARKS[number % len(_MARKS)]
+    axes[0].plot([], [], mark, ls=line, lw=1.6, color=colour, label=label)
+    for axis in axes:
+        axis.plot(np.append(0.0, GRID), curve, ls=line, lw=1.6, color=colour)
+        x, y = 1 - at["specificity"].value, at["sensitivity"].value
+        axis.plot(x, y, mark, color=colour, ms=7, mec="white", mew=0.8, zorder=3)
+        if with_band:
+            low, high = (np.mean([getattr(band, end) for band in bands], axis=0) for end in ("low", "high"))
+            axis.fill_between(GRID, low, high, color=colour, alpha=0.15, lw=0)
 
 
 def _metrics_at(table: Scores, point: OperatingPoint) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def test_every_module_stands_in_the_structure() -> None:
     missing = [path.name for path in modules if path.name != "__init__.py" and f"{path.name}`" not in structure]
     missing = [name for name in missing if name != "editor_schema.py"]  # named by its command
     assert not missing
+
+
+def test_every_package_is_installed() -> None:
+    """What lies in a folder with code comes along when the program is installed from a wheel, as on Kaggle."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    inits = [path for package in ("pneumo_core", "search_spaces", "tuning") for path in (ROOT / package).rglob("*.py")]
+    assert {".".join(path.parent.relative_to(ROOT).parts) for path in inits} == set(listed)
 
 
 def test_readme_links_lead_somewhere() -> None:

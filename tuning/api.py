@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, said
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.ranking import load_record
 from tuning.spaces import confirmation
+from tuning.standings import flat_rows, leaderboard_rows
 from tuning.store import Store
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def run_study(
     folds: int | None = None,
     confirm: bool = True,
     patient_pattern: str | None = None,
+    start_from: str | None = None,
     workers: int = 1,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
@@ -71,6 +74,7 @@ def run_study(
         folds: that every trial is trained in; 1 for a hold-out; chosen by what the space trains if None.
         confirm: train the leaders again at the end, as the space says.
         patient_pattern: regular expression that finds the patient in an image's path.
+        start_from: another study of the store, whose three leaders (five with `:5` behind its name) are tried first.
         workers: processes that make trials side by side; 0 to make them in this process.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
@@ -87,13 +91,16 @@ def run_study(
     Side effects:
         Writes the study, its MLflow runs and artifacts to the store.
     """
+    from tuning.analysis.leaders import begin_with, find_leaders
     from tuning.launch import launch_study
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
     from tuning.spaces import open_space, space_source
 
+    searched = open_space(space, overrides).replace(trials=trials, algorithm=algorithm, seed=seed)
+    source = find_leaders(Store.at(store), start_from) if start_from else None
     settings = StudySettings(
-        space=open_space(space, overrides).replace(trials=trials, algorithm=algorithm, seed=seed),
+        space=begin_with(searched, source, _tell) if source else searched,
         data=str(data),
         store=Store.at(store),
         name=study,
@@ -106,6 +113,7 @@ def run_study(
         patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=dict(overrides or {}),
+        start_from=source,
         work=WorkSettings(
             workers=workers,
             time_limit_s=time_limit_s,
@@ -119,6 +127,10 @@ def run_study(
     )
     with _view(progress) as view:
         return launch_study(settings, view)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def resume_study(
@@ -214,31 +226,49 @@ def confirm_study(
         return resume(Store.at(store), study, confirm=how, work=said(given), progress=view)
 
 
-def leaderboard(study: str, store: str | Path = "mlruns") -> pd.DataFrame:
-    """Returns the trials of a study, best first: one row each, metrics and parameters as columns.
+def report(study: str, store: str | Path = "mlruns", file: str | Path | None = None) -> Path:
+    """Writes what a study found as one HTML page, as `tune report --no-explain` does.
+
+    Args:
+        study: its name.
+        store: folder of the study.
+        file: to write; `report.html` in the study's folder if None.
+
+    Returns:
+        The file.
 
     Raises:
         StudyError: if there is no such study.
+        StoreError: if its journal is damaged, or the file cannot be written.
+
+    Side effects:
+        Writes the file.
+    """
+    from tuning.analysis.report import write_report
+
+    return write_report(Store.at(store), study, None if file is None else Path(file))
+
+
+def leaderboard(
+    study: str, store: str | Path = "mlruns", *, metric: str | None = None, where: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Returns the trials of a study, best first: one row each, metrics and parameters as columns.
+
+    Args:
+        study: its name.
+        store: folder of the study.
+        metric: to rank by and to state the gain over the baseline in; the study's objective if None.
+        where: conditions that trials fulfil, `dropout<0.3` and the like; see `tuning.trial_filter`.
+
+    Raises:
+        StudyError: if there is no such study or metric, or a condition cannot be read.
     """
     import pandas as pd
 
-    rows = leaderboard_rows(load_record(Store.at(store), study))
-    return pd.DataFrame([_flat(row) for row in rows])
+    return pd.DataFrame(flat_rows(leaderboard_rows(load_record(Store.at(store), study), metric, where)))
 
 
 def _view(wanted: bool) -> contextlib.AbstractContextManager[ProgressView | None]:
     from tuning.progress import PatientConsole, ProgressView
 
     return ProgressView(PatientConsole()) if wanted else contextlib.nullcontext()
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    metrics, params, confirmed = row.pop("metrics"), row.pop("params"), row.pop("confirmed")
-    ends = {
-        f"{name}_{end}": value
-        for name, interval in row.pop("intervals").items()
-        for end, value in zip(("low", "high"), interval, strict=True)
-    }
-    del row["interval"]
-    mean = {"confirmed_rank": confirmed["rank"], "confirmed_score": confirmed["score"]} if confirmed else {}
-    return {**row, **mean, **metrics, **ends, **params}

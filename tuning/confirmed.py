@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tuning.events import StudyConfirmed, TrialConfirmed
-from tuning.pages import confirmed_by
 from tuning.record import StudyRecord, TrialRecord
 
 
@@ -76,6 +76,13 @@ def confirmation_sentences(record: StudyRecord) -> list[str]:
     if record.outdated:
         sentences.append("there are newer trials, or another confirmation was asked for; this one is from before")
     return sentences + _optimism(record, whole)
+
+
+def confirmed_by(confirm: Mapping[str, Any]) -> str:
+    """Returns how leaders were confirmed, in words."""
+    seeds, folds, size = confirm["seeds"], confirm["folds"], confirm["image_size"]
+    words = f"{seeds} seed{'s' if seeds > 1 else ''} × {folds} fold{'s' if folds > 1 else ''}"
+    return words + (f" at {size} px" if size else "")
 
 
 def _optimism(record: StudyRecord, whole: StudyConfirmed) -> list[str]:

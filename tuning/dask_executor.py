@@ -27,6 +27,7 @@ from pneumo_core.runtime import start_tensorflow
 from tuning.attempt import AttemptLeftError, DataSetup, Job, Report, run_attempt
 from tuning.checkpoints import Checkpoints
 from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
+from tuning.usage import Meter
 
 if TYPE_CHECKING:
     from tuning.trial import TrialResult
@@ -168,7 +169,7 @@ class DaskExecutor:
         if attempt is None or attempt.job.attempt != note["attempt"]:
             return  # stale
         if note["kind"] == "epoch":
-            hear(EpochReport(note["trial"], note["attempt"], note["epoch"], note["metrics"]))
+            hear(EpochReport(note["trial"], note["attempt"], note["epoch"], note["metrics"], note["usage"]))
         elif note["kind"] == "taken":
             attempt.pid = note["pid"]
         elif note["kind"] == "begun":
@@ -287,9 +288,10 @@ def _make_attempt(attempt: Callable[..., TrialResult], job: Job) -> TrialResult:
     """Runs in a worker."""
     place: _Workplace = get_worker().plugins[_PLACE]
     mark = {"trial": job.trial, "attempt": job.attempt}
+    meter = Meter()
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
-        place.say(kind="epoch", epoch=epoch, metrics=metrics, **mark)
+        place.say(kind="epoch", epoch=epoch, metrics=metrics, usage=meter.read(), **mark)
 
     place.say(kind="taken", pid=os.getpid(), **mark)
     try:

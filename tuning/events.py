@@ -47,6 +47,7 @@ class StudyStarted:
         patient_pattern: regular expression that finds the patient in an image's path; empty for the data set's names.
         confirm: how the leaders are confirmed, see `search_spaces.Confirmation`; empty for not at all.
         store: folder of the store; paths inside it move with it, see `tuning.relocation`.
+        start_from: the other study whose leaders come first, see `tuning.analysis.leaders.StartFrom`; empty for none.
     """
 
     kind: ClassVar[str] = "study_started"
@@ -81,6 +82,7 @@ class StudyStarted:
     patient_pattern: str = ""
     confirm: dict[str, Any] = dataclasses.field(default_factory=dict)
     store: str = ""
+    start_from: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +163,20 @@ class RunLinked:
 
 @dataclasses.dataclass(frozen=True)
 class EpochEnded:
-    """An epoch (counted from 0) of a trial was trained and validated. Each is told once, whatever was repeated."""
+    """An epoch (counted from 0) of a trial was trained and validated. Each is told once, whatever was repeated.
+
+    Attributes:
+        trial: id.
+        epoch: its number.
+        metrics: the same whenever the epoch is trained, but for the time it took.
+        usage: of processor and memory since the epoch before, see `tuning.usage`; empty if it was not measured.
+    """
 
     kind: ClassVar[str] = "epoch_ended"
     trial: str
     epoch: int
     metrics: dict[str, float]
+    usage: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

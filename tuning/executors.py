@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from tuning.attempt import AttemptLeftError, Job, run_attempt
+from tuning.usage import Meter
 
 if TYPE_CHECKING:
     from tuning.trial import TrialResult
@@ -23,12 +24,13 @@ class Begun:
 
 @dataclasses.dataclass(frozen=True)
 class EpochReport:
-    """An epoch of an attempt was trained; its number is counted from 0."""
+    """An epoch of an attempt was trained; its number is counted from 0. For `usage` see `tuning.usage`."""
 
     trial: str
     attempt: int
     epoch: int
     metrics: dict[str, float]
+    usage: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +127,10 @@ class InlineExecutor:
         """Nothing goes on between two calls."""
 
     def _outcome(self, job: Job, hear: Callable[[Message], None]) -> Message:
+        meter = Meter()
+
         def report(epoch: int, metrics: dict[str, float]) -> None:
-            hear(EpochReport(job.trial, job.attempt, epoch, metrics))
+            hear(EpochReport(job.trial, job.attempt, epoch, metrics, meter.read()))
 
         try:
             result = run_attempt(job, self._data, report, lambda: self._leaving or self._stopping())

@@ -11,7 +11,7 @@ from scipy import special
 
 from pneumo_core import plots
 from pneumo_core.operating_point import OperatingPoint
-from tuning.trial import HISTORY_FILE, REPORT_FILE, SCORES_FILE
+from tuning.trial_files import HISTORY_FILE, REPORT_FILE, SCORES_FILE
 
 
 def draw_plots(folder: Path, best_epoch: int, class_names: tuple[str, str]) -> None:

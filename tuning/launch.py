@@ -16,6 +16,7 @@ from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
 from pneumo_core.runtime import threads_in_use
 from search_spaces import Confirmation, SearchSpace, builtin_spaces
+from tuning.analysis.leaders import StartFrom, with_leaders
 from tuning.checkpoints import Checkpoints
 from tuning.events import EXHAUSTED, StudyResumed, StudyStarted
 from tuning.identity import code_digests, differences, identity_of
@@ -113,6 +114,7 @@ def launch_study(
     with _workers(settings.work, tell, workers) as workers:
         prepared = prepare(settings, tell)
         prepared.data.check_cache()
+        _warn_of_other_data(settings, prepared, warn)
         _refuse_undividable(prepared, _confirm(settings), prepared.split.folds)
         folder = settings.store.create_study(settings.name, space=settings.space.name)
         with folder.hold():
@@ -229,7 +231,14 @@ class _Run:
             limits = StudyLimits(time_s, work.max_attempts, max(work.workers, 1))
             study = Study(record, space, self.folder, executor, limits=limits, stop=stop)
             draw = draw_plots if work.plots else None
-            projection = Projection(self.folder, tracker, announce=study.announce, warn=self.warn, draw=draw)
+            projection = Projection(
+                self.folder,
+                tracker,
+                announce=study.announce,
+                warn=self.warn,
+                draw=draw,
+                draw_study=self._write_report if work.plots else None,
+            )
             study.listeners += [projection.notice, *([self.progress] if self.progress else [])]
             projection.start()
             try:
@@ -239,6 +248,12 @@ class _Run:
                 self._finish(projection)
                 if not _is_over(record):
                     self.tell(f"nothing is lost; go on with: tune resume {self._address}")
+
+    def _write_report(self) -> None:
+        from tuning.analysis.closing import write_closing_report
+
+        self.tell("writing the report")
+        write_closing_report(self.settings.store, self.folder.name, self.prepared.data)
 
     def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
         from tuning.tracking import Tracker, recorded_uri
@@ -274,6 +289,15 @@ def _refuse_early(settings: StudySettings) -> None:
         raise ConfigError("--pruning: Hyperband ends hopeless trials by itself; leave one of the two out.")
     if settings.name is not None:
         settings.store.refuse_taken(settings.name)
+
+
+def _warn_of_other_data(settings: StudySettings, prepared: Preparation, warn: Tell) -> None:
+    source = settings.start_from
+    if source and source.data_digest != prepared.dataset.digest:
+        warn(
+            f"--start-from {source.study}: its leaders were found on other images than these; they are tried here as "
+            "any others, and what they scored there does not count"
+        )
 
 
 def _refuse_over(record: StudyRecord, wanted: int) -> None:
@@ -345,6 +369,7 @@ def _recorded_settings(started: StudyStarted, store: Store, data: str, work: Map
         patient_pattern=started.patient_pattern or None,
         space_source=started.space_source,
         overrides=started.overrides,
+        start_from=StartFrom.of_mapping(started.start_from) if started.start_from else None,
         work=WorkSettings.of_resume(started.work, work),
     )
 
@@ -356,6 +381,8 @@ def _now(settings: StudySettings, prepared: Preparation) -> StudyStarted:
     if source in builtin_spaces() or Path(source).is_file():
         now = open_space(source, settings.overrides)
         space = now.replace(trials=space.trials, algorithm=space.algorithm, seed=space.seed)
+        if settings.start_from:
+            space, _ = with_leaders(space, settings.start_from)
     return _started(dataclasses.replace(settings, space=space), prepared, settings.name or "")
 
 
@@ -395,4 +422,5 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         patient_pattern=settings.patient_pattern or "",
         confirm=_confirm(settings),
         store=str(settings.store.root),
+        start_from=settings.start_from.to_mapping() if settings.start_from else {},
     )

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MANY = 100
+_ROWS_ON_A_TERMINAL = 50
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # the line feed aside, which errors of many lines have
 
 
@@ -96,15 +97,28 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def print_leaderboard(record: StudyRecord, top: int | None) -> None:
-    """Prints the trials of a study, best first, and why trials failed."""
+def print_leaderboard(
+    record: StudyRecord, top: int | None = None, metric: str | None = None, where: Sequence[str] = ()
+) -> None:
+    """Prints the trials of a study, best first, and why trials failed.
+
+    Args:
+        record: of the study.
+        top: rows to show; if None all, but on a terminal no more than leave the first ones in reach.
+        metric: see `tuning.standings.make_leaderboard`.
+        where: likewise.
+    """
     from tuning.confirmed import confirmation_sentences
-    from tuning.ranking import failures, leaderboard_table
+    from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
+    from tuning.standings import make_leaderboard
 
     opened = console()
-    opened.print(leaderboard_table(record, top, opened.width))
-    for sentence in [*failures(record), *confirmation_sentences(record)]:
-        print(sentence)
+    board = make_leaderboard(record, metric, where)
+    top = top or (_ROWS_ON_A_TERMINAL if opened.is_terminal else None)
+    opened.print(leaderboard_table(board, top, opened.width))
+    is_page = opened.is_terminal or "COLUMNS" in os.environ
+    for sentence in [*leaderboard_sentences(board, top), *failures(record), *confirmation_sentences(record)]:
+        opened.print(sentence, highlight=False, markup=False, soft_wrap=not is_page)
 
 
 def metric_lines(metrics: Mapping[str, float | None]) -> Iterator[str]:

@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuning.analysis.baseline import has_baseline_values
+from tuning.confirmed import confirmed_by
+from tuning.descriptions import study_description, trial_description
 from tuning.events import (
     AttemptFailed,
     AttemptStarted,
@@ -29,6 +32,9 @@ RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED
 
 TEXT_LIMIT = 5000
 """Characters of a parameter or a reason; MLflow's own end is 6000."""
+
+DESCRIPTION = "mlflow.note.content"
+"""The tag that MLflow shows as a run's description, in Markdown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +96,16 @@ def study_tags(started: StudyStarted) -> dict[str, str]:
         "pneumo.threads": str(started.threads),
         "pneumo.algorithm": started.algorithm,
         "mlflow.source.name": "tune run",
+        **({"pneumo.start_from": started.start_from["study"]} if started.start_from else {}),
         **{f"pneumo.version.{name}": version for name, version in started.versions.items()},
     }
 
 
-def trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, str]) -> Page:
+def trial_page(record: StudyRecord, trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, str]) -> Page:
     """Returns what some entries of the journal add to a trial's run.
 
     Args:
+        record: of the study.
         trial: as it is after them.
         news: the entries, all about the trial.
         losses: reasons of all attempts that were lost so far, by attempt.
@@ -112,8 +120,9 @@ def trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, s
             case AttemptFailed():
                 reasons = (f"{attempt}: {reason}" for attempt, reason in losses.items())
                 page.tags["pneumo.lost_attempts"] = "\n".join(reasons)
-            case EpochEnded(epoch=epoch, metrics=metrics):
+            case EpochEnded(epoch=epoch, metrics=metrics, usage=usage):
                 page.measure({f"epoch/{name}": value for name, value in metrics.items()}, epoch + 1, entry.at)
+                page.measure({f"system/{name}": value for name, value in usage.items()}, epoch + 1, entry.at)
             case TrialCompleted():
                 _complete(page, entry.event, entry.at)
             case TrialConfirmed():
@@ -127,7 +136,15 @@ def trial_page(trial: TrialRecord, news: Sequence[Entry], losses: Mapping[int, s
                 page.end("KILLED", entry.at)
             case StudyResumed():
                 page.status = "RUNNING"
+    if any(not isinstance(entry.event, EpochEnded) for entry in news):
+        page.tags |= _standing(record, trial)
     return page
+
+
+def _standing(record: StudyRecord, trial: TrialRecord) -> dict[str, str]:
+    """What the list of runs can be filtered by, and what the trial was in a sentence."""
+    tags = {"pneumo.status": trial.status, DESCRIPTION: trial_description(record, trial)[:TEXT_LIMIT]}
+    return tags | ({"pneumo.baseline": "true"} if has_baseline_values(record, trial) else {})
 
 
 def _complete(page: Page, event: TrialCompleted, at: float) -> None:
@@ -187,14 +204,9 @@ def study_page(record: StudyRecord, news: Sequence[Entry]) -> Page:
                 page.tags["pneumo.confirmed_by"] = confirmed_by(entry.event.confirm)
             case StudyEnded() if entry.event is record.ended:  # not one that the study went on after
                 _end(page, record, entry.event, entry.at)
+    if news:
+        page.tags[DESCRIPTION] = study_description(record)[:TEXT_LIMIT]
     return page
-
-
-def confirmed_by(confirm: Mapping[str, Any]) -> str:
-    """Returns how leaders were confirmed, in words."""
-    seeds, folds, size = confirm["seeds"], confirm["folds"], confirm["image_size"]
-    words = f"{seeds} seed{'s' if seeds > 1 else ''} × {folds} fold{'s' if folds > 1 else ''}"
-    return words + (f" at {size} px" if size else "")
 
 
 def _settings(event: StudyStarted) -> dict[str, Any]:
@@ -221,6 +233,9 @@ def _end(page: Page, record: StudyRecord, event: StudyEnded, at: float) -> None:
             means = {objective: place.score} | _ends({objective: [place.low, place.high]})
             page.measure({f"confirmed_{name}": value for name, value in means.items()}, 0, at)
         page.tags |= {"pneumo.best_trial": best.trial, "pneumo.best_run": best.run_id or ""}
+        values = {f"pneumo.best.{name}": value for name, value in best.params.items()}
+        page.tags |= {name: str(value) for name, value in values.items() if value is not None}
+        page.outdated_tags += [name for name, value in values.items() if value is None]  # of the best one before
     if event.reason:
         name = "pneumo.ended" if event.status == "finished" else "pneumo.failure"
         page.tags[name] = event.reason[:TEXT_LIMIT]

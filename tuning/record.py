@@ -40,6 +40,7 @@ class TrialRecord:
         first_epoch: epochs that the parent has trained.
         prune_above: see `TrialStarted`.
         epoch_losses: validation loss of each epoch so far, by epochs trained.
+        epoch_scores: the objective of each epoch so far, likewise, if it is known that early.
         training_s: seconds that its epochs took so far, without what comes before and after them.
         attempts: how many were started.
         lost_attempts: how many of them were lost with their process.
@@ -70,6 +71,7 @@ class TrialRecord:
     first_epoch: int = 0
     prune_above: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    epoch_scores: dict[int, float] = dataclasses.field(default_factory=dict)
     training_s: float = 0.0
     attempts: int = 0
     lost_attempts: int = 0
@@ -201,6 +203,8 @@ class StudyRecord:
                 trial = self.trials[event.trial]
                 trial.epochs = event.epoch + 1
                 trial.epoch_losses[trial.epochs] = event.metrics.get("val_loss", math.nan)
+                if self.started.objective in event.metrics:
+                    trial.epoch_scores[trial.epochs] = event.metrics[self.started.objective]
                 trial.training_s += event.metrics.get("duration_s", 0.0)
             case TrialCompleted():
                 self._complete(event)

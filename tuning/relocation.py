@@ -34,13 +34,15 @@ def at_home(event: Event, journal: Path) -> Event:
         event: as it was recorded.
         journal: file of a study in its store.
     """
+    if not isinstance(event, StudyStarted | StudyResumed):
+        return event  # the others speak of no places
     root = store_of(journal)
     if not root:
         return event
     if isinstance(event, StudyStarted):
         old = event.store or _unrecorded_store(event, journal)
         return event if old in ("", root) else _moved(event, old, root)
-    if isinstance(event, StudyResumed) and event.identity.get("store", root) != root:
+    if event.identity.get("store", root) != root:
         moved = {
             name: relocated(event.identity[name], event.identity["store"], root) for name in ("data_root", "store")
         }

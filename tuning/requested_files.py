@@ -45,6 +45,23 @@ def check_target(option: str, path: Path | None, endings: Sequence[str] = (), so
         raise StoreError(f"{option} {path}: there is no folder {path.parent}; make it first.")
 
 
+def check_new_target(option: str, path: Path, endings: Sequence[str], *, overwrite: bool) -> None:
+    """Makes sure of the same of a file that a user may have written by hand, and that none is lost.
+
+    Args:
+        option: see `check_target`.
+        path: see `check_target`.
+        endings: see `check_target`.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        StoreError: if not.
+    """
+    check_target(option, path, endings)
+    if path.exists() and not overwrite:
+        raise StoreError(f"{option} {path}: is there already; name another file, or replace it with --overwrite.")
+
+
 def write_text(option: str, path: Path, text: str) -> None:
     """Writes text to a file, or to stdout.
 

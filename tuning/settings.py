@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import ConfigError
 from pneumo_core.places import resolved
 from search_spaces import SearchSpace
 from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES
 from tuning.store import Store
+
+if TYPE_CHECKING:
+    from tuning.analysis.leaders import StartFrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,11 @@ class WorkSettings:
         return cls(**{**values, "cache": None if values.get("cache") is None else Path(values["cache"])})
 
 
+def recorded_cache(store: Store, recorded: Mapping[str, Any]) -> Path:
+    """Returns the folder of activations that a study began with, by how it is run as that was recorded."""
+    return Path(recorded["cache"]) if recorded.get("cache") else store.cache
+
+
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
     """What the user asks for.
@@ -80,6 +88,7 @@ class StudySettings:
         patient_pattern: regular expression that finds the patient in an image's path; None for the data set's names.
         space_source: the shipped space's name or its file.
         overrides: that were applied to the space.
+        start_from: leaders of another study, which `space` begins with.
         work: how the study is run.
     """
 
@@ -96,6 +105,7 @@ class StudySettings:
     confirm: bool = True
     space_source: str = ""
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    start_from: StartFrom | None = None
     work: WorkSettings = dataclasses.field(default_factory=WorkSettings)
 
     @property

@@ -17,7 +17,7 @@ from tuning.events import EXHAUSTED
 from tuning.journal import read_entries
 from tuning.live.forecast import Forecast, confirmation_left, search_left
 from tuning.live.standing import Standing, epochs_wanted
-from tuning.live.words import gain, interval_of, score_of, span
+from tuning.live.words import gain, interval_of, overlap, score_of, span
 from tuning.ranking import defined
 from tuning.record import TrialRecord, replay
 from tuning.store import Store, StudyFolder
@@ -169,7 +169,7 @@ class StudyStatus:
             "running": [self._running(record.trials[trial]) for trial in standing.running],
             "best": best and self._scored(best),
             "baseline": base and self._scored(base),
-            "gain": gained and dataclasses.asdict(gained),
+            "gain": gained and {**gained.to_mapping(), "intervals_overlap": overlap(standing)},
             "failed": dict(standing.failed.most_common()),
             "latest_failures": [failure._asdict() for failure in standing.failures],
             "trials_per_hour": self.trials_per_hour,

@@ -269,7 +269,7 @@ class Study:
             return
         if isinstance(message, EpochReport):
             self._losses_in_a_row = 0
-            self._note_epoch(trial, message.epoch, message.metrics)
+            self._note_epoch(trial, message.epoch, message.metrics, message.usage)
             return
         begun = self._running.pop(message.trial)
         match message:
@@ -294,10 +294,12 @@ class Study:
             case Left():
                 pass
 
-    def _note_epoch(self, trial: TrialRecord, epoch: int, metrics: dict[str, float]) -> None:
+    def _note_epoch(
+        self, trial: TrialRecord, epoch: int, metrics: dict[str, float], usage: dict[str, float] | None = None
+    ) -> None:
         """Epochs are recorded once and in order; those repeated after a checkpoint are the same to the last digit."""
         if epoch == trial.epochs:
-            self.announce(EpochEnded(trial.trial, epoch, metrics))
+            self.announce(EpochEnded(trial.trial, epoch, metrics, usage or {}))
 
     def _finish(self, trial: TrialRecord, result: TrialResult, begun: float) -> None:
         for epoch, metrics in enumerate(result.history):

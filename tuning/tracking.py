@@ -118,17 +118,49 @@ def _forget_places() -> None:
     utils._artifact_repos_cache.clear()
 
 
-def experiment_of(record: StudyRecord) -> str:
+def experiment_of(record: StudyRecord, uri: str | None = None) -> str:
     """Returns the id of the MLflow experiment that holds a study's runs.
+
+    Args:
+        record: of the study.
+        uri: of the MLflow that it was logged to, with its password; what the record says if None.
 
     Raises:
         TrackingError: if the study has no run, or its tracking store cannot be reached.
     """
     from mlflow import MlflowClient
 
-    uri = record.started.tracking_uri
+    uri = uri or record.started.tracking_uri
     with translated(f"MLflow at {uri}"):
         return str(MlflowClient(uri).get_run(record.run_id or "").info.experiment_id)
+
+
+def experiment_tag(uri: str, experiment: str, name: str) -> str | None:
+    """Returns the value of an experiment's tag; None if it has no such tag.
+
+    Raises:
+        TrackingError: if MLflow cannot be reached.
+    """
+    from mlflow import MlflowClient
+
+    with translated(f"MLflow at {uri}"):
+        value = MlflowClient(uri).get_experiment(experiment).tags.get(name)
+    return None if value is None else str(value)
+
+
+def set_experiment_tag(uri: str, experiment: str, name: str, value: str) -> None:
+    """Gives an experiment a tag.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
+
+    Side effects:
+        Writes to MLflow.
+    """
+    from mlflow import MlflowClient
+
+    with translated(f"MLflow at {uri}"):
+        MlflowClient(uri).set_experiment_tag(experiment, name, value)
 
 
 def fetch_run_file(record: StudyRecord, trial: TrialRecord, name: str, folder: Path) -> Path:
@@ -338,7 +370,7 @@ class Tracker:
         Side effects:
             Removes the trial's staging folder.
         """
-        page = trial_page(trial, news, losses)
+        page = trial_page(record, trial, news, losses)
         staging = self._folder.staging(trial.trial)
         uploads = page.ends_well and staging.is_dir()
         self._each(

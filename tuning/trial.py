@@ -21,10 +21,7 @@ from pneumo_core.model import trained_weights, write_weights
 from pneumo_core.operating_point import OperatingPoint
 from pneumo_core.training import EpochMetrics, Fold, Training, TrainingState, Watch, train
 from tuning.trial_data import TrialData
-
-SCORES_FILE, HISTORY_FILE, WEIGHTS_FILE = "scores.csv", "history.csv", "trained_weights.npz"
-REPORT_FILE = "evaluation.json"
-"""Names of a trial's files that are read again."""
+from tuning.trial_files import HISTORY_FILE, REPORT_FILE, SCORES_FILE, WEIGHTS_FILE
 
 _DRAWS = 500  # of patients, for intervals of a trial; those that are confirmed get more
 

@@ -1,116 +1,173 @@
-"""The MLflow UI over the store, as a lean server on loopback."""
+"""Where a study can be seen in MLflow: on the server it was logged to, on one that runs already, or on a new one."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
+import dataclasses
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from pneumo_core.errors import TrackingError
 from tuning.record import StudyRecord
 from tuning.signals import stop_requests
 from tuning.store import Store
+from tuning.ui_note import answers
+from tuning.ui_server import FIRST_PORT, free_port, running_server, started_server, why_taken
+from tuning.ui_view import compare_url, is_touched, run_url, saved_view, view_tag, view_url
 
-_START_TIMEOUT_S = 120.0
-
-_LEAN = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven background processes and 1.5 GB for nothing used here
-}
+_DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 
 
-def compare_url(base_url: str, record: StudyRecord) -> str:
-    """Returns the address of MLflow's comparison of all completed trials of a study, best first."""
-    from tuning.tracking import experiment_of
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """Where to look.
 
-    runs = [trial.run_id for trial in record.ranked() if trial.status == "completed" and trial.run_id]
-    experiment = experiment_of(record)
-    query = urllib.parse.urlencode(
-        {"runs": json.dumps(runs, separators=(",", ":")), "experiments": json.dumps([experiment])}
-    )
-    return f"{base_url}/#/compare-runs?{query}"
+    Attributes:
+        base: address of MLflow.
+        comparison: the trials of a study side by side; empty if no study was asked for.
+        study: the study's own page.
+        runs_on: whether the server was there before, and stays.
+    """
+
+    base: str
+    comparison: str = ""
+    study: str = ""
+    runs_on: bool = False
 
 
-def serve_ui(store: Store, host: str, port: int, ready: Callable[[str], None]) -> int:
-    """Runs MLflow's server over the store's database until it ends or is interrupted.
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What is to be shown.
+
+    Attributes:
+        store: for the server's log; with the embedded database.
+        uri: of the MLflow server or database, with its password.
+        record: of the study; None for the whole of MLflow.
+        begun_at: when the study began, in seconds since 1970.
+    """
+
+    store: Store
+    uri: str
+    record: StudyRecord | None = None
+    begun_at: float = 0.0
+
+
+def show(place: Place, host: str, port: int | None, ready: Callable[[Links], None], tell: Callable[[str], None]) -> int:
+    """Finds or starts a server, says where it is, and stays with one that it started until that ends.
 
     Args:
-        store: with the database; created if it is not there yet.
-        host: address to listen on.
-        port: to listen on.
-        ready: called once with the server's address when it answers.
+        place: what is to be shown.
+        host: address for a new server to listen on.
+        port: for it to listen on; None for the first that is free from 5000 on, or wherever one runs already.
+        ready: called once with the addresses, when they answer.
+        tell: takes sentences for the user.
 
     Returns:
-        The server's exit status.
+        The exit status of a server that ended; 0 if none was started.
 
     Raises:
-        TrackingError: if it does not start.
+        TrackingError: if MLflow cannot be reached or started, or the port is taken.
 
     Side effects:
-        Starts the server's processes, and ends them on the way out.
+        Keeps the study's view in MLflow; may start a server, and ends it on the way out.
     """
-    from tuning.tracking import embedded_uri, prepare_embedded
+    from tuning.tracking import redacted
 
-    _refuse_taken_port(host, port)
-    store.check_writable()
-    prepare_embedded(store)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", embedded_uri(store)]
-    command += ["--default-artifact-root", store.artifacts.as_uri(), "--host", host, "--port", str(port)]
-    command += ["--workers", "1"]
-    with (store.root / "ui.log").open("wb") as log:
-        server = subprocess.Popen(  # noqa: S603
-            command, env=os.environ | _LEAN, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        with stop_requests() as stop:
-            stop.at_once = True
-            base_url = f"http://{host}:{port}"
-            _wait_until_healthy(server, base_url, str(store.root / "ui.log"))
-            ready(base_url)
-            return server.wait()
-    finally:
-        _end(server)
+    if place.uri.startswith(("http://", "https://")):
+        ready(_remote_links(place, tell))
+        return 0
+    _refuse_unusable(place)
+    backend = redacted(place.uri)
+    note = running_server(place.store, backend)
+    if note is not None and port in (None, urllib.parse.urlsplit(note.url).port):
+        ready(dataclasses.replace(_linked(place, tell)(note.url), runs_on=True))
+        return 0
+    with stop_requests() as stop:
+        stop.at_once = True
+        return _serve(place, host, _port(host, port, tell), ready, tell)
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
-    """Another server on the port would answer in place of ours."""
-    try:
-        with socket.create_server((host, port)):
-            pass
-    except OSError as error:
+def _serve(place: Place, host: str, port: int, ready: Callable[[Links], None], tell: Callable[[str], None]) -> int:
+    """The database is made ready, and the view kept in it, while the server, which nobody asks yet, starts."""
+    from tuning.tracking import prepared_uri, redacted
+
+    place.store.check_writable()
+    tell("starting MLflow")
+    with started_server(place.store, place.uri, redacted(place.uri), host, port) as server:
+        prepared_uri(place.store, place.uri)
+        links = _linked(place, tell)
+        server.wait_until_healthy()
+        ready(links(server.url))
+        return server.wait()
+
+
+def _port(host: str, port: int | None, tell: Callable[[str], None]) -> int:
+    if port is None:
+        found = free_port(host)
+        if found != FIRST_PORT:
+            tell(f"port {FIRST_PORT} is taken; port {found} is used")
+        return found
+    reason = why_taken(host, port)
+    if reason:
         raise TrackingError(
-            f"port {port} of {host}: cannot be listened on ({error.strerror}); choose another with --port."
-        ) from error
+            f"port {port} of {host}: cannot be listened on ({reason}); choose another with --port, or none for the "
+            "next that is free."
+        )
+    return port
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], base_url: str, log: str) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise TrackingError(
-                f"the MLflow server at {base_url} ended at once (exit {server.returncode}); its words are in {log}."
-            )
-        try:
-            with urllib.request.urlopen(f"{base_url}/health", timeout=2):  # noqa: S310
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    raise TrackingError(f"the MLflow server did not answer within {_START_TIMEOUT_S:.0f} s; see {log}.")
+def _remote_links(place: Place, tell: Callable[[str], None]) -> Links:
+    base = _without_login(place.uri)
+    if place.record is None and not answers(base):
+        raise TrackingError(f"MLflow at {base}: does not answer; check --tracking-uri, or whether it runs.")
+    return dataclasses.replace(_linked(place, tell)(base), runs_on=True)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """Ends the server with its workers, which share its process group."""
-    if server.poll() is None:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
+def _linked(place: Place, tell: Callable[[str], None]) -> Callable[[str], Links]:
+    """Returns what makes the links from MLflow's address; MLflow is asked and told beforehand.
+
+    Side effects:
+        Keeps the study's view in MLflow.
+    """
+    record = place.record
+    if record is None:
+        return Links
+    from tuning.tracking import experiment_of
+
+    if not record.run_id:
+        name = record.started.study
+        raise TrackingError(f"study {name}: MLflow does not have it yet; bring it there with: tune sync {name}")
+    experiment = experiment_of(record, place.uri)
+    compare = view_url if _keep_view(place, record, experiment, tell) else compare_url
+    return lambda base: Links(base, compare(base, record, experiment), run_url(base, record, experiment))
+
+
+def _keep_view(place: Place, record: StudyRecord, experiment: str, tell: Callable[[str], None]) -> bool:
+    """Returns whether MLflow has the study's view; one that somebody changed there stays."""
+    from tuning.tracking import experiment_tag, set_experiment_tag
+
+    name, value = view_tag(record), saved_view(record, place.begun_at)
+    try:
+        kept = experiment_tag(place.uri, experiment, name)
+        if kept != value and not (kept and is_touched(kept)):
+            set_experiment_tag(place.uri, experiment, name, value)
+    except TrackingError as error:
+        tell(f"the view of the study cannot be kept, so the link leads to a plain comparison: {error}")
+        return False
+    return True
+
+
+def _refuse_unusable(place: Place) -> None:
+    """A server would make an empty database where there is none, or fail at the first look."""
+    scheme, _, path = place.uri.partition("://")
+    if scheme.partition("+")[0] not in _DATABASES:
+        raise TrackingError(f"{place.uri}: is no address of an MLflow server (http://…) or database (sqlite:///…).")
+    file = Path(path.partition("?")[0].removeprefix("/"))
+    if scheme == "sqlite" and file != place.store.database and not file.exists():
+        raise TrackingError(f"{place.uri}: there is no such database; check --tracking-uri and --store.")
+
+
+def _without_login(uri: str) -> str:
+    """An address as it may be shown; who opens it is asked for the login."""
+    parts = urllib.parse.urlsplit(uri)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

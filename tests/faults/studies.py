@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 
 from tuning.events import EpochEnded, TrialCompleted, TrialFailed
 from tuning.journal import read_entries, read_journal
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.ranking import load_record
 from tuning.record import StudyRecord
+from tuning.standings import leaderboard_rows
 from tuning.store import Store
 from tuning.tracking import embedded_uri
 

@@ -141,3 +141,47 @@ def test_the_comparison_is_plain_json() -> None:
     found = compare(_table(), silent, (HALF, HALF), draws=50).to_mapping()
     assert found["differences"]["ppv"] == {"value": None, "low": None, "high": None}
     assert set(found["changed"]["sensitivity"]) == {"better", "worse", "p_value"}
+
+
+def _seeds(distance: float, spread: float, seeds: int = 3) -> list[pd.DataFrame]:
+    """Tables of a model whose trainings separate the classes by so much, and differ by so much in that."""
+    return [_table(200, seed=9, distance=distance + spread * (number - 1)) for number in range(seeds)]
+
+
+def test_one_seed_in_a_list_is_as_the_table_alone() -> None:
+    """The comparison of a promotion and that of trials are the same one."""
+    ours, theirs = _table(seed=1), _table(seed=2)
+    assert compare([ours], [theirs], (HALF, HALF), draws=50) == compare(ours, theirs, (HALF, HALF), draws=50)
+
+
+def test_values_are_means_over_seeds_and_their_spread_widens_the_intervals() -> None:
+    """What another seed would change is part of the error; without a spread nothing is added."""
+    alike, unlike = (compare(_seeds(2.0, spread), [_table(200, seed=8)] * 2, (HALF, HALF)) for spread in (0.0, 1.0))
+    plain = compare(_table(200, seed=9), _table(200, seed=8), (HALF, HALF))
+    widths = [found.differences["roc_auc"].high - found.differences["roc_auc"].low for found in (plain, alike, unlike)]
+    assert widths[1] == pytest.approx(widths[0])
+    assert widths[2] > 1.5 * widths[1]
+    mean = np.mean([compute_metrics(table)["roc_auc"] for table in _seeds(2.0, 1.0)])
+    other = compute_metrics(_table(200, seed=8))["roc_auc"]
+    assert unlike.differences["roc_auc"].value == pytest.approx(mean - other)
+
+
+def test_a_model_of_one_seed_is_taken_to_vary_as_the_other_does() -> None:
+    """Its own spread is not known, which is no reason to call it none: the variance is 1 + 1/3 of the other's."""
+    several, single = _seeds(2.0, 1.0), _table(200, seed=9)
+    one, three = (compare(several, side, (HALF, HALF)).differences["roc_auc"] for side in ([single], [single] * 3))
+    assert one.high - one.low > three.high - three.low
+
+
+def test_no_difference_of_rates_reaches_beyond_one() -> None:
+    """Two seeds that have nothing in common tell nothing, not more than nothing."""
+    wild = [_table(40, seed=1), _table(40, seed=1).assign(logit=-9.0, probability=0.0001)]
+    found = compare(wild, [_table(40, seed=2)] * 2, (HALF, HALF), draws=50).differences
+    for name in ("sensitivity", "specificity", "balanced_accuracy"):
+        assert -1 <= found[name].low <= found[name].high <= 1, name
+
+
+def test_a_patient_whose_seeds_disagree_counts_by_their_sum() -> None:
+    """Fixed in one training and broken in another: as often better as worse, so it says nothing."""
+    gained = np.array([1 / 3, 1 / 3, -2 / 3, 1 / 3, -1 / 3])
+    assert changed_calls(gained, np.array([0, 0, 0, 1, 2])) == ChangedCalls(1, 1, 1.0)

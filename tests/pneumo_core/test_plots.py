@@ -40,6 +40,8 @@ FIGURES = {
     "folds": lambda: plots.plot_roc(FOLDS, POINT),
     "folds, precision and recall": lambda: plots.plot_precision_recall(FOLDS, POINT),
     "calibrated": lambda: plots.plot_calibration(FOLDS, operating_point=POINT),
+    "two models": lambda: plots.plot_roc_curves({"a": [FOLDS, FOLDS], "b": [FOLDS]}, {"a": POINT, "b": POINT}),
+    "eight models": lambda: plots.plot_roc_curves({str(number): [SCORES] for number in range(8)}),
     "constant probability": lambda: plots.plot_calibration(SCORES.assign(probability=0.5)),
 }
 
@@ -63,3 +65,42 @@ def test_figures_are_written_to_the_same_bytes_and_nothing_stays_in_memory(tmp_p
         figure.savefig(target, metadata={"Software": None})
     assert first.getvalue() == second.getvalue()
     assert not plt.get_fignums()
+
+
+def _separated(by: float) -> pd.DataFrame:
+    labels = np.arange(60) % 2
+    logits = by * (labels - 0.5) + np.random.default_rng(1).normal(size=60)
+    return pd.DataFrame({"label": labels, "logit": logits, "probability": 1 / (1 + np.exp(-logits))})
+
+
+def test_curves_of_models_can_be_told_apart_without_colour() -> None:
+    """Eight models have eight kinds of lines, eight marks, and a name with the AUC each; no bands that hide them."""
+    curves = {f"study/{number}": [_separated(number / 4)] for number in range(8)}
+    figure = plots.plot_roc_curves(curves)
+    (axis,) = figure.axes
+    handles, labels = axis.get_legend_handles_labels()
+    assert [label.split(":")[0] for label in labels] == [*curves, "marks"]
+    models = handles[:8]
+    assert len({(str(handle.get_linestyle()), handle.get_marker()) for handle in models}) == 8
+    assert len({handle.get_color() for handle in models}) == 8
+    assert not axis.collections
+    assert axis.get_aspect() == 1
+
+
+def test_two_good_models_have_bands_and_their_corner_enlarged() -> None:
+    """Curves of AUC 0.99 are one line in a plot of the whole square."""
+    figure = plots.plot_roc_curves({"a": [_separated(5.0)], "b": [_separated(6.0)]})
+    whole, corner = figure.axes
+    assert len(whole.collections) == len(corner.collections) == 2
+    assert corner.get_xlim()[1] == pytest.approx(0.2)
+    assert corner.get_ylim()[0] == pytest.approx(0.8)
+
+
+def test_a_mark_stands_where_the_model_calls() -> None:
+    """At the operating point that is given, not at 0.5."""
+    scores = _separated(2.0)
+    figure = plots.plot_roc_curves({"a": [scores]}, {"a": OperatingPoint(0.8)})
+    called = scores["probability"] >= 0.8
+    expected = (called[scores["label"] == 0].mean(), called[scores["label"] == 1].mean())
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [pytest.approx(expected)]

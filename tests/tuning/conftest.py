@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,3 +98,48 @@ def with_model(tmp_path_factory: pytest.TempPathFactory, tiny_space: Path) -> St
         folder, "tiny", "champion", run_id=run_id, metrics={}, tags={"pneumo.study": "own"}, change=Change("a test")
     )
     return Store.at(root)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A `tune ui` that runs, over the finished study.
+
+    Attributes:
+        store: that it shows.
+        record: of the study.
+        base, comparison, page: the addresses that it printed.
+    """
+
+    store: Store
+    record: StudyRecord
+    base: str
+    comparison: str
+    page: str
+
+
+@pytest.fixture(scope="session")
+def shown(finished: tuple[Store, StudyRecord, dict[str, object]]) -> Iterator[Shown]:
+    """The finished study in MLflow, started for real; in the end Ctrl-C ends it, and nothing stays behind."""
+    store, record, _ = finished
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    tune = subprocess.Popen(
+        [sys.executable, "-c", "from tuning.cli import main; main()", "ui", "first", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TUNE_STORE": str(store.root)},
+        # A test run in the background ignores Ctrl-C, and would hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        assert tune.stdout is not None
+        links = [re.findall(r"http://\S+", tune.stdout.readline())[0] for _ in range(3)]
+        yield Shown(store, record, *links)
+    finally:
+        tune.send_signal(signal.SIGINT)
+        code = tune.wait(timeout=30)
+    assert code == 0
+    assert not (store.root / "ui.json").exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -126,7 +126,7 @@ def test_run_prints_one_json_document(tmp_path: Path, tiny_space: Path, phantoms
     assert "t0001" in result.stderr
     board = json.loads(_tune("leaderboard", "tiny-1", "--json", store=tmp_path).stdout)
     keys = ["trial", "status", "score", "interval", "confirmed", "metrics", "intervals", "params"]
-    keys += ["run_id", "duration_s", "reason"]
+    keys += ["run_id", "duration_s", "reason", "rank", "baseline", "gain", "gain_of"]
     assert [list(row) for row in board] == [keys] * 2
     assert board[0]["score"] == document["best"]["score"] >= board[1]["score"]
     assert board[0]["run_id"] == document["best"]["run_id"]

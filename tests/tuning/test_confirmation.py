@@ -25,9 +25,11 @@ from tuning import trial as trial_module
 from tuning.api import confirm_study, resume_study, run_study
 from tuning.confirmation import expected_optimism, expected_s, leaders, retrainings
 from tuning.events import EpochEnded, StudyStarted, TrialCompleted, TrialStarted
+from tuning.leaderboard_table import leaderboard_table
 from tuning.moved_store import repair_moved
-from tuning.ranking import leaderboard_rows, leaderboard_table, load_record
+from tuning.ranking import load_record
 from tuning.record import StudyRecord, TrialRecord
+from tuning.standings import leaderboard_rows, make_leaderboard
 from tuning.store import Store
 
 HEADS = """\
@@ -156,7 +158,7 @@ def test_a_narrow_leaderboard_has_room_for_parameters(
     """Scores stay whole, and parameters are not folded to a column of single letters, though confirmation adds two."""
     _, record, _ = confirmed
     file = io.StringIO()
-    Console(file=file, width=width).print(leaderboard_table(record, width=width))
+    Console(file=file, width=width).print(leaderboard_table(make_leaderboard(record), width=width))
     shown = file.getvalue()
     assert max(map(len, shown.splitlines())) <= width
     assert all(f"head_units={trial.params['head_units']}" in shown for trial in record.ranked())

@@ -17,10 +17,11 @@ from tuning import trial as trial_module
 from tuning.events import EpochEnded, Event, StudyStarted, TrialCompleted
 from tuning.journal import Journal, read_journal
 from tuning.launch import launch_study
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.ranking import load_record
 from tuning.record import StudyRecord
 from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space, space_source
+from tuning.standings import leaderboard_rows
 from tuning.store import Store
 
 INLINE = WorkSettings(workers=0, plots=False)

@@ -26,10 +26,11 @@ from tuning import leaderboard, run_study
 from tuning import trial as trial_module
 from tuning.events import EpochEnded, Event
 from tuning.launch import launch_study, plan_study
-from tuning.ranking import leaderboard_rows, load_record
+from tuning.ranking import load_record
 from tuning.record import StudyRecord
 from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
+from tuning.standings import leaderboard_rows
 from tuning.store import Store
 from tuning.trial import execute_trial
 from tuning.trial_data import TrialData
@@ -97,7 +98,7 @@ def test_the_leaderboard_is_a_table_in_notebooks(finished: Finished) -> None:
     assert frame["val_roc_auc"].is_monotonic_decreasing
     metrics, params = record.trials["t0001"].metrics, record.trials["t0001"].params
     ends = [f"{name}_{end}" for name in metrics for end in ("low", "high")]
-    head = ["trial", "status", "score", "run_id", "duration_s", "reason"]
+    head = ["trial", "status", "score", "run_id", "duration_s", "reason", "rank", "baseline", "gain", "gain_of"]
     assert list(frame.columns) == [*head, *metrics, *ends, *params]
     assert (frame["val_roc_auc_low"] < frame["val_roc_auc"]).all()
 

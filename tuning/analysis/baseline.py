@@ -22,6 +22,11 @@ def baseline(record: StudyRecord) -> TrialRecord | None:
     return max(same, key=lambda trial: (trial.epochs, -trial.number), default=None)
 
 
+def has_baseline_values(record: StudyRecord, trial: TrialRecord) -> bool:
+    """Returns whether a trial of the search, over or not, is one of the space's first known configuration."""
+    return not trial.confirms and tried_values(trial) == known_values(record.started)
+
+
 def known_values(started: StudyStarted) -> dict[str, Any] | None:
     """Returns the values of the first known configuration of a study's space; None if it has none."""
     try:

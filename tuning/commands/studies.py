@@ -64,6 +64,13 @@ def run(
         typer.Option("--confirm/--no-confirm", help="Train the leaders again, over other seeds and folds, at the end."),
     ] = True,
     patient_pattern: PatternOption = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY[:NUMBER]",
+            help="Try another study's leaders first, 3 or so many, behind the space's own first known configuration.",
+        ),
+    ] = None,
     workers: WorkersOption = 1,
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
@@ -81,6 +88,7 @@ def run(
 
     Example: tune run --space vgg16 --data ~/chest_xray --trials 20 --set weights=random --set image_size=64
     """
+    from tuning.analysis.leaders import begin_with, find_leaders
     from tuning.launch import launch_study, plan_study
     from tuning.pruning import checked_rule
     from tuning.settings import StudySettings, WorkSettings
@@ -96,9 +104,11 @@ def run(
         tracking_uri=tracking_uri,
         plots=plots,
     )
-    fixed = parse_overrides(overrides or [])
+    fixed, tell = parse_overrides(overrides or []), teller()
+    searched = open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed)
+    source = find_leaders(open_store(store), start_from) if start_from else None
     settings = StudySettings(
-        space=open_space(space, fixed).replace(trials=trials, algorithm=algorithm, seed=seed),
+        space=begin_with(searched, source, tell) if source else searched,
         data=data,
         store=open_store(store),
         name=study,
@@ -111,6 +121,7 @@ def run(
         patient_pattern=patient_pattern,
         space_source=space_source(space),
         overrides=fixed,
+        start_from=source,
         work=work,
     )
     if dry_run:
