@@ -25,6 +25,7 @@ COMMANDS = [
     "sync",
     "list",
     "leaderboard",
+    "compare",
     "ui",
     "promote",
     "predict",
