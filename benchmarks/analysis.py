@@ -103,8 +103,9 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="analysis-"))
     rows = [*leaderboard_rows(root, asked.trials, asked.epochs), *list_rows(root, 100, 50)]
     text = (
-        f"A made-up study of {asked.trials:,} trials of {asked.epochs} epochs. Seconds of a processor beyond imports, medians of "
-        f"{ROUNDS}; the last column against reading each line of the journal as JSON, which nothing can do without."
+        f"A made-up study of {asked.trials:,} trials of {asked.epochs} epochs. Seconds of a processor beyond imports, "
+        f"medians of {ROUNDS}; the last column against reading each line of the journal as JSON, which is the least "
+        "that has to be done."
     )
     write_section("Looking at a long study", text + "\n\n" + table(["", "s", "times the least"], rows))
 

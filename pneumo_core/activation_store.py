@@ -120,20 +120,39 @@ class StoredActivations:
 
 
 @dataclasses.dataclass(frozen=True)
+class PassTime:
+    """What a pass took, as it is kept beside each entry that came of it.
+
+    Attributes:
+        duration_s: of the process that ended it; what an earlier one did before it was stopped is not counted.
+        images: that this process computed.
+        deepest: whether the pass went no further than this entry needed; else the time is not this entry's alone.
+    """
+
+    duration_s: float
+    images: int
+    deepest: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class CacheEntry:
-    """What `tune cache list` shows.
+    """What is known of an entry.
 
     Attributes:
         address: name of the entry.
         size: on disk, in bytes.
         last_used: seconds since 1970.
-        about: its key's fields; empty for one in the making.
+        about: its key's fields, and when it was `created`, in seconds since 1970; empty for one in the making.
+        digest: SHA-256 (hex) of its contents; empty for one in the making.
+        made: what its pass took; None if that is not known, as of entries of earlier versions of this program.
     """
 
     address: str
     size: int
     last_used: float
     about: Mapping[str, Any]
+    digest: str = ""
+    made: PassTime | None = None
 
 
 class ActivationStore:
@@ -252,15 +271,19 @@ class ActivationStore:
                     wanted[key] = shape
             self._make_room(wanted)
             writers = [_EntryWriter(self.folder, key, shape, self._tell) for key, shape in wanted.items()]
+            begun, computed = time.perf_counter(), 0
             parts, part_rows = prepare(list(wanted)), _part_rows(list(wanted.values()))
             while unfinished := [writer for writer in writers if not writer.finished]:
                 start = min(writer.done for writer in unfinished)
-                outputs = parts(start, min(start + part_rows, unfinished[0].rows))
+                stop = min(start + part_rows, unfinished[0].rows)
+                outputs = parts(start, stop)
+                computed += stop - start
                 for writer, output in zip(writers, outputs, strict=True):
                     if writer.done == start and not writer.finished:
                         writer.append(output)
+            duration_s, blocks = time.perf_counter() - begun, max(key.blocks for key in wanted)
             for key, writer in zip(wanted, writers, strict=True):
-                writer.publish()
+                writer.publish(PassTime(duration_s, computed, key.blocks == blocks))
                 self._share(key.address())
 
     def _make_room(self, wanted: Mapping[ActivationKey, Shape]) -> None:
@@ -381,11 +404,12 @@ class _EntryWriter:
         self.done += len(part)
         _note_progress(self._folder, self.done, self._dtype)
 
-    def publish(self) -> None:
+    def publish(self, made: PassTime) -> None:
         """Describes the entry and gives it its name."""
         about = dataclasses.asdict(self._key) | {"created": time.time()}
         digest = _digest(self._folder / "data.bin")
         entry = {"shape": self._shape, "dtype": str(self._dtype), "digest": digest, "about": about}
+        entry["pass"] = dataclasses.asdict(made)
         _write_synced(self._folder / "entry.json", json.dumps(entry, indent=2).encode())
         (self._folder / "progress.json").unlink()
         shutil.rmtree(self._whole, ignore_errors=True)  # what a removal that was cut short left behind
@@ -418,10 +442,12 @@ def _describe(folder: Path) -> CacheEntry | None:
         described = folder / "entry.json"
         if not described.is_file():
             return CacheEntry(folder.name, size, folder.stat().st_mtime, {})
-        return CacheEntry(folder.name, size, described.stat().st_mtime, json.loads(described.read_text())["about"])
+        entry = json.loads(described.read_text())
+        made = PassTime(**entry["pass"]) if "pass" in entry else None
+        return CacheEntry(folder.name, size, described.stat().st_mtime, entry["about"], entry["digest"], made)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return CacheEntry(folder.name, size, 0.0, {})
 
 

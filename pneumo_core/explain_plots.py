@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ CAPTION = (
     "Where no region raises the score, Grad-CAM cannot say where it comes from."
 )
 _COLOURS, _OPACITY = "inferno", 0.65
+_PER_INCH = 13  # characters of the caption
 
 
 def plot_grad_cam(
@@ -47,7 +49,8 @@ def plot_grad_cam(
         band.suptitle(_count(kind, class_names), fontsize=10, x=0.01, ha="left", weight="bold")
         _draw_kind(band.subplots(1, 2 * columns, squeeze=False)[0], kind, images)
     figure.suptitle(f"What scores depend on; called {class_names[1]} from {threshold:.3g} on", fontsize=12)
-    figure.supxlabel(CAPTION.format(positive=class_names[1]), fontsize=8)
+    caption = " ".join(CAPTION.format(positive=class_names[1]).split())
+    figure.supxlabel(textwrap.fill(caption, round(_PER_INCH * figure.get_figwidth())), fontsize=8)
     return figure
 
 

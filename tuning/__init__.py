@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.api import confirm_study, leaderboard, resume_study, run_study
+    from tuning.api import confirm_study, leaderboard, report, resume_study, run_study
 
-__all__ = ["confirm_study", "leaderboard", "resume_study", "run_study"]
+__all__ = ["confirm_study", "leaderboard", "report", "resume_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:

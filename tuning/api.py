@@ -226,6 +226,29 @@ def confirm_study(
         return resume(Store.at(store), study, confirm=how, work=said(given), progress=view)
 
 
+def report(study: str, store: str | Path = "mlruns", file: str | Path | None = None) -> Path:
+    """Writes what a study found as one HTML page, as `tune report --no-explain` does.
+
+    Args:
+        study: its name.
+        store: folder of the study.
+        file: to write; `report.html` in the study's folder if None.
+
+    Returns:
+        The file.
+
+    Raises:
+        StudyError: if there is no such study.
+        StoreError: if its journal is damaged, or the file cannot be written.
+
+    Side effects:
+        Writes the file.
+    """
+    from tuning.analysis.report import write_report
+
+    return write_report(Store.at(store), study, None if file is None else Path(file))
+
+
 def leaderboard(
     study: str, store: str | Path = "mlruns", *, metric: str | None = None, where: Sequence[str] = ()
 ) -> pd.DataFrame:

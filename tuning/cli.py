@@ -25,6 +25,7 @@ from tuning.commands.policies import policies_app
 from tuning.commands.predict import predict
 from tuning.commands.promote import promote
 from tuning.commands.registry import registry
+from tuning.commands.report import report
 from tuning.commands.rollback import rollback
 from tuning.commands.serve import serve
 from tuning.commands.spaces import spaces_app
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_STUDIES)(status)
 app.command("list", rich_help_panel=_STUDIES)(list_studies)
 app.command(rich_help_panel=_STUDIES)(leaderboard)
 app.command(rich_help_panel=_STUDIES)(compare)
+app.command(rich_help_panel=_STUDIES)(report)
 app.command(rich_help_panel=_STUDIES)(ui)
 app.command(rich_help_panel=_STUDIES)(sync)
 app.add_typer(spaces_app, name="spaces", rich_help_panel=_STUDIES)

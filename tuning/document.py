@@ -1,4 +1,4 @@
-"""Sections of text, tables, lists and pictures, as Markdown and as one HTML page that needs nothing else."""
+"""Sections of text, tables, lists, drawings and pictures, as Markdown and as one HTML page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -54,7 +54,41 @@ class Picture:
     caption: str
 
 
-Block = Text | Items | Table | Picture
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A chart as SVG, drawn in the colours of the page, and what it shows.
+
+    Attributes:
+        svg: one `<svg>` element, put into the page as it is; it says itself how wide it shall be. Its colours may be
+            the page's variables `--ink`, `--soft`, `--line` and `--card`.
+        caption: plain text.
+        file: the same as a picture, by its path from the document; Markdown shows that. Empty for none.
+    """
+
+    svg: str
+    caption: str
+    file: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyFigures:
+    """The few numbers that a reader looks for first.
+
+    Attributes:
+        figures: of each its name, its value and a remark, all plain text; the remark may be empty.
+    """
+
+    figures: Sequence[tuple[str, str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Blocks that stand side by side where there is room."""
+
+    blocks: Sequence[Text | Items | Table | Picture | Drawing]
+
+
+Block = Text | Items | Table | Picture | Drawing | KeyFigures | Columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +106,10 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f8; --card: #fff; --ink: #1a2026; --soft: #5b6670; --line: #dde1e5;
-  --bad: #a4123a; --warning: #7a5b00; --good: #1d6b43; }
+  --bad: #a4123a; --warning: #7a5b00; --good: #1d6b43; --link: #0b5a94; }
 @media (prefers-color-scheme: dark) { :root { --page: #14181c; --card: #1c2228; --ink: #e6eaee; --soft: #9aa6b1;
-  --line: #323a42; --bad: #ff7d9c; --warning: #e5bd4f; --good: #6fcf9b; } }
+  --line: #323a42; --bad: #ff7d9c; --warning: #e5bd4f; --good: #6fcf9b;
+  --link: #7cbcf0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: anywhere; }
@@ -91,9 +126,22 @@ th { font-weight: 600; } table.pairs td:first-child { color: var(--soft); width:
 table.pairs td + td { overflow-wrap: anywhere; }
 figure { margin: .6rem 0; overflow-x: auto; } figcaption { color: var(--soft); font-size: .875rem; }
 img { display: block; width: 100%; max-width: none; height: auto; background: #fff; border-radius: 4px; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem .9rem; margin: .6rem 0; font-size: .875rem; }
+a { color: var(--link); } a:not(:hover) { text-decoration: none; } section { scroll-margin-top: .5rem; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 1.2rem; }
+.columns > * { min-width: 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: .8rem 0; }
+.figures div { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem; }
+.figures b { display: block; font-size: 1.35rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.figures small { display: block; color: var(--soft); font-size: .8rem; line-height: 1.35; }
 @media (max-width: 32rem) { section { padding: .8rem; } table { font-size: .75rem; } th, td { padding-right: .4rem; }
-  table.pairs td:first-child { width: 34%; } img { width: 48rem; } }
-@media print { body { background: none; } section { break-inside: avoid; border: 0; padding: 0; } }
+  table.pairs td:first-child { width: 34%; } img { width: 48rem; }
+  .figures { grid-template-columns: 1fr 1fr; } }
+@media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #ccc;
+  --bad: #a4123a; --warning: #7a5b00; --good: #1d6b43; --link: #000; }
+  body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
+  section { border: 0; padding: 0; } h2 { break-after: avoid; } figure, tr, .figures { break-inside: avoid; }
+  figure, .wide { overflow: visible; } .drawing svg { min-width: 0 !important; max-height: 20cm; } }
 """
 
 
@@ -105,8 +153,14 @@ def as_markdown(title: str, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_page(title: str, sections: Sequence[Section]) -> str:
-    """Returns a document as an HTML page with its pictures inside; it asks for no other file."""
+def as_page(title: str, sections: Sequence[Section], *, contents: bool = False) -> str:
+    """Returns a document as an HTML page with its pictures inside; it asks for no other file.
+
+    Args:
+        title: plain text.
+        sections: in their order.
+        contents: begin with a line of links to the sections.
+    """
     return "\n".join(
         [
             "<!doctype html>",
@@ -114,6 +168,7 @@ def as_page(title: str, sections: Sequence[Section]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_safe(title)}</title><style>{_STYLE}</style></head><body><main>",
             f"<h1>{_safe(title)}</h1>",
+            *(_contents(sections) if contents else ()),
             *(line for section in sections for line in _section(section)),
             "</main></body></html>\n",
         ]
@@ -147,13 +202,30 @@ def _markdown(block: Block) -> str:
             return "\n".join(f"- {_plain(item)}" for item in block.items)
         case Picture():
             return f"![{_plain(block.caption)}]({block.file.name})"
+        case Drawing():
+            return f"![{_plain(block.caption)}]({block.file})" if block.file else _plain(block.caption)
+        case KeyFigures():
+            return _markdown(Table(("", "", ""), block.figures))
+        case Columns():
+            return "\n\n".join(_markdown(one) for one in block.blocks)
         case Table():
             header, *rows = (f"| {' | '.join(map(_plain, cells))} |" for cells in (block.header, *block.rows))
             return "\n".join([header, "|" + " --- |" * len(block.header), *rows])
 
 
+def _contents(sections: Sequence[Section]) -> Iterator[str]:
+    yield "<nav>"
+    for section in sections:
+        yield f'<a href="#{_anchor(section)}">{_safe(section.title)}</a>'
+    yield "</nav>"
+
+
+def _anchor(section: Section) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")
+
+
 def _section(section: Section) -> Iterator[str]:
-    yield f"<section><h2>{_safe(section.title)}</h2>"
+    yield f'<section id="{_anchor(section)}"><h2>{_safe(section.title)}</h2>'
     for block in section.blocks:
         yield from _html(block)
     yield "</section>"
@@ -170,6 +242,18 @@ def _html(block: Block) -> Iterator[str]:
             source = base64.b64encode(block.file.read_bytes()).decode("ascii")
             yield f'<figure><img alt="" src="data:image/png;base64,{source}">'
             yield f"<figcaption>{_safe(block.caption)}</figcaption></figure>"
+        case Drawing():
+            yield f'<figure class="drawing">{block.svg}<figcaption>{_safe(block.caption)}</figcaption></figure>'
+        case KeyFigures():
+            yield '<div class="figures">'
+            for name, value, remark in block.figures:
+                yield f"<div>{_safe(name)}<b>{_safe(value)}</b><small>{_safe(remark)}</small></div>"
+            yield "</div>"
+        case Columns():
+            yield '<div class="columns">'
+            for one in block.blocks:
+                yield from ("<div>", *_html(one), "</div>")
+            yield "</div>"
         case Table():
             yield from _html_table(block)
 

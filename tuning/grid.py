@@ -7,6 +7,7 @@ text of one line, a column is as wide as its widest cell, and only what goes bel
 from __future__ import annotations
 
 import dataclasses
+import functools
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -29,7 +30,7 @@ class Column:
     cells: Sequence[str]
     right: bool = True
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Characters that heading and cells need."""
         return max(map(cell_len, (self.heading, *self.cells)))

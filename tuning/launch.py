@@ -231,7 +231,14 @@ class _Run:
             limits = StudyLimits(time_s, work.max_attempts, max(work.workers, 1))
             study = Study(record, space, self.folder, executor, limits=limits, stop=stop)
             draw = draw_plots if work.plots else None
-            projection = Projection(self.folder, tracker, announce=study.announce, warn=self.warn, draw=draw)
+            projection = Projection(
+                self.folder,
+                tracker,
+                announce=study.announce,
+                warn=self.warn,
+                draw=draw,
+                draw_study=self._write_report if work.plots else None,
+            )
             study.listeners += [projection.notice, *([self.progress] if self.progress else [])]
             projection.start()
             try:
@@ -241,6 +248,12 @@ class _Run:
                 self._finish(projection)
                 if not _is_over(record):
                     self.tell(f"nothing is lost; go on with: tune resume {self._address}")
+
+    def _write_report(self) -> None:
+        from tuning.analysis.closing import write_closing_report
+
+        self.tell("writing the report")
+        write_closing_report(self.settings.store, self.folder.name, self.prepared.data)
 
     def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
         from tuning.tracking import Tracker, recorded_uri

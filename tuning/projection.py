@@ -20,6 +20,7 @@ from tuning.backlog import Backlog, Cursor, entries_behind, journal_size
 from tuning.events import (
     Event,
     RunLinked,
+    StudyEnded,
     TrialCompleted,
     TrialStarted,
 )
@@ -29,6 +30,9 @@ from tuning.tracking import OutageError, RefusalError, Tracker, redacted
 
 Draw = Callable[[Path, int, tuple[str, str]], None]
 """Draws the plots of a trial: from the files in its folder, its best epoch and the names of the classes."""
+
+DrawStudy = Callable[[], None]
+"""Draws what the run of a study that is over shall have besides its journal, into the study's staging folder."""
 
 _GATHER_S = 0.5  # what comes within it is written in one go
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -45,6 +49,7 @@ class Projection:
         announce: takes the `RunLinked` events of the runs that are made, and appends them to the journal.
         warn: takes a sentence for the user.
         draw: draws the plots of a trial before its files are handed over; None to leave that out.
+        draw_study: draws the study's report when it is over, before its files are handed over; None to leave that out.
         study_is_dead: nobody runs the study: once MLflow has all of it, its open runs are closed.
         pauses_s: between attempts while MLflow does not answer.
     """
@@ -57,10 +62,13 @@ class Projection:
         warn: Callable[[str], None],
         draw: Draw | None = None,
         *,
+        draw_study: DrawStudy | None = None,
         study_is_dead: bool = False,
         pauses_s: Sequence[float] = _PAUSES_S,
     ) -> None:
         self._folder, self._tracker, self._announce, self._warn, self._draw = folder, tracker, announce, warn, draw
+        self._draw_study, self._drawing = draw_study, False
+        self._drawn_for: StudyEnded | None = None
         self._study_is_dead, self._pauses_s = study_is_dead, pauses_s
         self._server = redacted(tracker.uri)
         self._cursor, self._found_bytes = Cursor.read(folder), journal_size(folder.journal)
@@ -115,6 +123,8 @@ class Projection:
             while self._thread.is_alive():
                 self._thread.join(_POLL_S)
                 now = time.monotonic()
+                if self._drawing:
+                    self._progress_at = now
                 if now - self._progress_at > patience_s or now - begun > limit_s:
                     break
         finally:
@@ -201,6 +211,7 @@ class Projection:
                 if name:
                     self._write_trial(backlog, record.trials[name], parent)
                 else:
+                    self._draw_report(record)
                     self._tracker.write_study(parent, record, backlog.news[name])
             del backlog.news[name]
             self._note_progress()
@@ -280,6 +291,22 @@ class Projection:
             ) from error
         except ValueError as error:  # of tables that a power cut left damaged
             self._warn(f"plots of trial {trial.trial} cannot be drawn ({type(error).__name__}: {error}).")
+
+    def _draw_report(self, record: StudyRecord) -> None:
+        """Once for each good end of the study. Whatever goes wrong with it, the study has its result."""
+        ended = record.ended
+        if self._draw_study is None or ended is None or ended.status != "finished" or ended is self._drawn_for:
+            return
+        self._drawn_for, self._drawing = ended, True
+        try:
+            self._draw_study()
+        except Exception as error:
+            self._warn(
+                f"no report could be written of study {self._folder.name} ({type(error).__name__}: {error}); try "
+                f"again with: tune report {self._folder.name}"
+            )
+        finally:
+            self._drawing = False
 
     def _leave_if_told(self) -> None:
         if self._left.is_set():

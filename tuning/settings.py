@@ -65,6 +65,11 @@ class WorkSettings:
         return cls(**{**values, "cache": None if values.get("cache") is None else Path(values["cache"])})
 
 
+def recorded_cache(store: Store, recorded: Mapping[str, Any]) -> Path:
+    """Returns the folder of activations that a study began with, by how it is run as that was recorded."""
+    return Path(recorded["cache"]) if recorded.get("cache") else store.cache
+
+
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
     """What the user asks for.

@@ -17,7 +17,7 @@ from tuning.events import EXHAUSTED
 from tuning.journal import read_entries
 from tuning.live.forecast import Forecast, confirmation_left, search_left
 from tuning.live.standing import Standing, epochs_wanted
-from tuning.live.words import gain, interval_of, score_of, span
+from tuning.live.words import gain, interval_of, overlap, score_of, span
 from tuning.ranking import defined
 from tuning.record import TrialRecord, replay
 from tuning.store import Store, StudyFolder
@@ -55,18 +55,29 @@ class StudyTail:
         before = self._read
         if journal_size(self.folder.journal) < self._read:
             self.standing, self._read = self._begin()
-        standing = self.standing
+        try:
+            self._take_in()
+        except StoreError:  # of a place that is no longer where a line begins, or of real damage
+            self.standing, self._read = self._begin()
+            self._take_in()
+        self.standing.process_died = self.standing.record.ended is None and not self.folder.is_held()
+        return self._read != before
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether a process has the study: to run it, to finish writing to MLflow, or to take it up again."""
+        return self.standing.goes_on or self.folder.is_held()
+
+    def _take_in(self) -> None:
         for entry in read_entries(self.folder.journal, self._read):
             try:
-                standing.record.apply(entry.event)
-                standing.hear(entry.event, entry.at)
+                self.standing.record.apply(entry.event)
+                self.standing.hear(entry.event, entry.at)
             except KeyError as error:
                 raise StoreError(
                     f"study {self.folder.name}: its journal speaks of {error} before that started."
                 ) from error
             self._read = entry.end
-        standing.process_died = standing.record.ended is None and not self.folder.is_held()
-        return self._read != before
 
     def _begin(self) -> tuple[Standing, int]:
         first = next(read_entries(self.folder.journal), None)
@@ -86,7 +97,7 @@ class StudyStatus:
         seen_at: when this was seen, in seconds since 1970.
         behind: entries of the journal that MLflow may lack.
         disk_free_bytes: where the store is.
-        resume: command that goes on with the study; empty if it runs, or there is nothing to go on with.
+        address: what commands have to be told to find the study.
     """
 
     standing: Standing
@@ -95,7 +106,12 @@ class StudyStatus:
     seen_at: float
     behind: int
     disk_free_bytes: int
-    resume: str
+    address: str
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with the study; empty if it runs, or there is nothing to go on with."""
+        return "" if self.status == "running" or _is_over(self.standing) else f"tune resume {self.address}"
 
     @property
     def silent_s(self) -> float:
@@ -153,7 +169,7 @@ class StudyStatus:
             "running": [self._running(record.trials[trial]) for trial in standing.running],
             "best": best and self._scored(best),
             "baseline": base and self._scored(base),
-            "gain": gained and dataclasses.asdict(gained),
+            "gain": gained and {**gained.to_mapping(), "intervals_overlap": overlap(standing)},
             "failed": dict(standing.failed.most_common()),
             "latest_failures": [failure._asdict() for failure in standing.failures],
             "trials_per_hour": self.trials_per_hour,
@@ -208,7 +224,7 @@ def look(store: Store, tail: StudyTail, now: float | None = None) -> StudyStatus
         seen_at=time.time() if now is None else now,
         behind=entries_behind(folder.journal, Cursor.read(folder).written),
         disk_free_bytes=shutil.disk_usage(store.root).free,
-        resume="" if status == "running" or _is_over(standing) else f"tune resume {_address(store, folder)}",
+        address=_address(store, folder),
     )
 
 
@@ -234,7 +250,7 @@ def status_lines(status: StudyStatus) -> Iterator[str]:
     yield from _speed_lines(status)
     lacks = f"lacks the last {status.behind} entries of the journal" if status.behind else "has all of the journal"
     late = status.behind and status.silent_s > _SETTLES_S
-    command = f"; write them with: tune sync {standing.record.started.study}" if late and not status.holder else ""
+    command = f"; write them with: tune sync {status.address}" if late and not status.holder else ""
     yield f"MLflow: {lacks}{command}"
     yield f"disk: {status.disk_free_bytes / 1e9:.1f} GB free"
     if status.resume:

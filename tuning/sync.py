@@ -94,7 +94,15 @@ def _dead_study(
 ) -> Projection:
     tracker = Tracker(store, folder, uri, record.started.space, must_answer=False)
     announce = Journal(folder.journal).append
-    return Projection(folder, tracker, announce, tell, _draw_plots, study_is_dead=True)
+
+    def draw_study() -> None:  # without a model: neither TensorFlow nor the images may be at hand
+        from tuning.analysis.closing import write_closing_report
+
+        write_closing_report(store, record.started.study)
+
+    plots = record.started.work.get("plots", True)
+    drawn = draw_study if plots else None
+    return Projection(folder, tracker, announce, tell, _draw_plots, draw_study=drawn, study_is_dead=True)
 
 
 def _begun(folder: StudyFolder) -> StudyRecord:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import terminal
-from browser import browser_page, mlflow_ui, save
+from browser import browser_page, mlflow_ui, save, save_small
+from rich.text import Text
 from screen import Screen
 from terminal import CommandError
 
@@ -25,13 +26,15 @@ from tuning.store import Store
 
 IMAGES = Path(__file__).parents[1] / "images"
 SEARCH = (
-    "tune run --space vgg16 --data {data} --study first --trials 40 --pruning median "
+    "tune run --space vgg16 --data {data} --study first --trials 40 "
     "--set weights=random --set image_size=64 --set unfrozen_layers=0"
 )
 NARROW = "tune spaces narrow first --out narrowed.yaml"
 NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15 --start-from first"
 
-_SEEN_AT = "t0024"  # the trial during which a second terminal asks for the status
+_SEEN_FROM, _SEEN_UNTIL = "t0022", "t0034"  # trials during which the search is looked at
+_MIDWAY = re.compile(r"\b[6-9]/10 epochs")  # one of them has curves by then
+_LIVE_COLUMNS = 148
 _WIDE_PX, _PHONE_PX = 1280, 390
 _MLFLOW_DRAWS_MS = 12_000
 
@@ -79,14 +82,14 @@ def search(tour: Tour) -> None:
     seen: dict[str, list[str]] = {}
 
     def watch(screen: Screen) -> None:
-        numbers = re.findall(r"\bt\d{4}\b", screen.text())
-        if not seen and numbers and max(numbers) >= _SEEN_AT:
+        last = max(re.findall(r"\bt\d{4}\b", screen.text()), default="")
+        if not seen and (last > _SEEN_UNTIL or (last >= _SEEN_FROM and _MIDWAY.search(screen.text()))):
             seen["live"] = screen.ansi()[-terminal.ROWS :]
             seen["status"] = terminal.run("tune status first", tour.work).ansi()
 
     command = tour.line(SEARCH)
-    terminal.run(command, tour.work, watch=watch)
-    terminal.save(command, seen["live"], IMAGES / "live.svg")
+    terminal.run(command, tour.work, watch=watch, columns=_LIVE_COLUMNS)
+    terminal.save(command, seen["live"], IMAGES / "live.svg", columns=_LIVE_COLUMNS)
     terminal.save("tune status first", seen["status"], IMAGES / "status.svg")
 
 
@@ -102,11 +105,9 @@ def report(tour: Tour) -> None:
     with browser_page(_WIDE_PX, 1000) as page:
         page.goto(address)
         save(page, IMAGES / "report.png")
-    with browser_page(_WIDE_PX, 900, dark=True) as page:
+    with browser_page(_WIDE_PX, 1000, dark=True) as page:
         page.goto(address)
-        page.get_by_text(re.compile("importance|mattered", re.IGNORECASE)).locator("visible=true").last.evaluate(
-            "element => element.scrollIntoView({block: 'start'})"
-        )
+        page.get_by_role("heading", name="What mattered").evaluate("heading => heading.scrollIntoView()")
         save(page, IMAGES / "report-dark.png")
     with browser_page(_PHONE_PX, 800, scale=1.5) as page:
         page.goto(address)
@@ -115,7 +116,11 @@ def report(tour: Tour) -> None:
 
 def narrow(tour: Tour) -> None:
     """narrow.svg: the next space, with its reasons."""
-    tour.show("narrow.svg", "tune spaces narrow first --out -", at_most=45)
+    command = "tune spaces narrow first --out -"
+    lines = terminal.run(command, tour.work).ansi()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    settings, parameters = plain.index("fixed:"), plain.index("parameters:")
+    terminal.save(command, [*lines[:settings], "…", *lines[parameters:]], IMAGES / "narrow.svg")
 
 
 def compare(tour: Tour) -> None:
@@ -125,8 +130,6 @@ def compare(tour: Tour) -> None:
         terminal.run(NARROW, tour.work)
         terminal.run(tour.line(NEXT), tour.work)
     tour.show("compare.svg", "tune compare first second --plot roc.png")
-    from browser import save_small
-
     save_small((tour.work / "roc.png").read_bytes(), IMAGES / "compare-roc.png")
 
 
@@ -151,7 +154,10 @@ def mlflow(tour: Tour) -> None:
 
 def promote(tour: Tour) -> None:
     """promote.svg: the test folder is opened, once, and a policy decides."""
-    tour.show("promote.svg", "tune promote first --policy demo --dry-run")
+    if tour.store.test_ledger.exists():
+        print("promote.svg: left as it is; the model was promoted before")
+    else:
+        tour.show("promote.svg", "tune promote first --policy demo")
 
 
 PICTURES: dict[str, Callable[[Tour], None]] = {

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def save(command: str, lines: list[str], file: Path, *, columns: int = COLUMNS) 
         columns: width of the window.
     """
     console = Console(record=True, width=columns, file=io.StringIO(), color_system="truecolor")
-    for line in [f"\x1b[1m$ {command}\x1b[0m", *lines]:
+    shown = textwrap.wrap(f"$ {command}", columns - 2, subsequent_indent="    ", break_on_hyphens=False)
+    for line in [f"\x1b[1m{part}\x1b[0m" for part in " \\\n".join(shown).splitlines()] + lines:
         console.print(Text.from_ansi(line), soft_wrap=True, highlight=False)
     svg = console.export_svg(title=" ", code_format=_TEMPLATE, unique_id=file.stem)
     file.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")

@@ -185,3 +185,25 @@ def test_a_patient_whose_seeds_disagree_counts_by_their_sum() -> None:
     """Fixed in one training and broken in another: as often better as worse, so it says nothing."""
     gained = np.array([1 / 3, 1 / 3, -2 / 3, 1 / 3, -1 / 3])
     assert changed_calls(gained, np.array([0, 0, 0, 1, 2])) == ChangedCalls(1, 1, 1.0)
+
+
+@pytest.mark.slow  # 200 comparisons
+@pytest.mark.parametrize(("seeds", "least", "most"), [(1, 0.0, 0.6), (2, 0.86, 1.0), (3, 0.88, 1.0)])
+def test_intervals_over_seeds_hold_no_difference_where_there_is_none(seeds: int, least: float, most: float) -> None:
+    """Of trainings whose separation varies by a quarter. Of one seed each most intervals are wrong: none is known."""
+    held = []
+    for simulation in range(200):
+        rng = np.random.default_rng([simulation, seeds])
+        shared = rng.normal(size=160)
+
+        def side(rng: np.random.Generator = rng, shared: np.ndarray = shared) -> list[pd.DataFrame]:
+            group = np.arange(160)
+            trainings = [
+                rng.normal(2, 0.5) * (group % 2 - 0.5) + shared + rng.normal(0, 0.5, 160) for _ in range(seeds)
+            ]
+            columns = {"path": group.astype(str), "group": group, "label": group % 2}
+            return [pd.DataFrame(columns | {"logit": one, "probability": expit(one)}) for one in trainings]
+
+        difference = compare(side(), side(), (HALF, HALF), draws=200).differences["roc_auc"]
+        held.append(difference.low <= 0 <= difference.high)
+    assert least <= np.mean(held) <= most

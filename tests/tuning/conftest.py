@@ -119,7 +119,7 @@ class Shown:
 
 @pytest.fixture(scope="session")
 def shown(finished: tuple[Store, StudyRecord, dict[str, object]]) -> Iterator[Shown]:
-    """The finished study in MLflow, started for real; in the end Ctrl-C ends the command, and no server stays behind."""
+    """The finished study in MLflow, started for real; in the end Ctrl-C ends it, and nothing stays behind."""
     store, record, _ = finished
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -26,6 +26,7 @@ COMMANDS = [
     "status",
     "list",
     "leaderboard",
+    "compare",
     "ui",
     "promote",
     "predict",

@@ -26,7 +26,9 @@ def test_a_trial_is_told_by_its_active_values_its_score_and_its_interval(record:
     """What its condition leaves out is not named."""
     first = record.trials["t0001"]
     text = trial_description(record, first)
-    assert text.startswith("Trial 1 of study made: head_units 512, dropout 0.5, unfrozen_layers 0, learning_rate 0.001,")
+    assert text.startswith(
+        "Trial 1 of study made: head_units 512, dropout 0.5, unfrozen_layers 0, learning_rate 0.001,"
+    )
     assert f"val_roc_auc {first.score:.4f} ({first.score - 0.01:.4f} to {first.score + 0.01:.4f}, 95 %)" in text
     assert "best after epoch 3 of 3" in text
     assert "backbone" not in text

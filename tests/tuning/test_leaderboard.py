@@ -17,6 +17,7 @@ from synthetic import SPACE, hill, synthetic_space, write_study
 from typer.testing import CliRunner, Result
 
 from pneumo_core.errors import StudyError
+from tuning import output
 from tuning.analysis.baseline import baseline
 from tuning.api import leaderboard
 from tuning.cli import app
@@ -252,6 +253,20 @@ def test_parameters_that_do_not_differ_are_said_once(record: StudyRecord) -> Non
         told.startswith("the same in all rows:") and told.endswith("unfrozen_layers=0 class_weighting=balanced")
         for told in sentences
     )
+
+
+def test_a_terminal_gets_fifty_rows_and_a_pipe_all(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows stay in reach; `--top` asks for more."""
+    shown = []
+    for is_terminal, top in ((True, None), (True, 60), (False, None)):
+        file = io.StringIO()
+        opened = Console(file=file, width=200, force_terminal=is_terminal, color_system=None)
+        monkeypatch.setattr(output, "console", lambda opened=opened: opened)
+        output.print_leaderboard(load_record(store, "made"), top)
+        shown.append("\n".join(line for line in file.getvalue().splitlines() if line.startswith("│")).count("│ t00"))
+    assert shown == [50, 60, 60]
 
 
 def test_failures_of_one_cause_are_one_sentence(record: StudyRecord) -> None:

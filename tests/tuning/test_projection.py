@@ -421,6 +421,49 @@ def test_plots_are_drawn_before_a_trials_files_go(drama: Drama) -> None:
     assert drama.files("t0001") == {"report.txt", "plots"}
 
 
+def test_a_studys_report_is_drawn_before_its_files_go(drama: Drama) -> None:
+    """Once for each good end, so that it says what the study came to, and replaces that of before."""
+    drawn: list[str] = []
+
+    def draw() -> None:
+        place = drama.folder.staging("study")
+        place.mkdir(parents=True)
+        completed = [event for event in read_journal(drama.folder.journal) if isinstance(event, TrialCompleted)]
+        drawn.append(f"after {len(completed)} trials")
+        (place / "report.html").write_text(drawn[-1])
+
+    drama.start()
+    drama.play(1)
+    drama.end("interrupted")
+    assert drama.projection(draw_study=draw).finish(30)
+    assert drawn == []
+    drama.announce(StudyResumed(3, []))
+    drama.play(2)
+    drama.end()
+    assert drama.projection(draw_study=draw).finish(30)
+    drama.announce(StudyResumed(4, []))
+    drama.play(3)
+    drama.end()
+    assert drama.projection(draw_study=draw).finish(30)
+    assert drawn == ["after 2 trials", "after 3 trials"]
+    assert "report.html" in drama.files("")
+
+
+def test_a_report_that_cannot_be_drawn_stops_nothing(drama: Drama) -> None:
+    """The study has its result, and the user one line."""
+    told: list[str] = []
+
+    def draw() -> None:
+        raise ZeroDivisionError("a bug")
+
+    drama.start()
+    drama.play(1)
+    drama.end()
+    assert drama.projection(told.append, draw_study=draw).finish(30)
+    assert told == ["no report could be written of study s (ZeroDivisionError: a bug); try again with: tune report s"]
+    assert drama.run().info.status == "FINISHED"
+
+
 def test_bugs_and_damaged_files_come_out_at_the_end(drama: Drama) -> None:
     """A thread that dies silently would lose the rest of the study."""
     drama.start()

@@ -108,7 +108,10 @@ def test_what_mlflow_lacks_is_counted(store: Store) -> None:
     """In entries of the journal after the cursor."""
     folder = write_study(store, "s", trials=3)
     entries = folder.journal.read_bytes().count(b"\n")
-    assert look(store, StudyTail(folder)).behind == entries
+    status = look(store, StudyTail(folder))
+    assert status.behind == entries
+    sentence = f"lacks the last {entries} entries of the journal; write them with: tune sync s --store '{store.root}'"
+    assert f"MLflow: {sentence}" in list(status_lines(status))
     Cursor(folder.journal.stat().st_size, closed=True).save(folder)
     assert "MLflow: has all of the journal" in list(status_lines(look(store, StudyTail(folder))))
 
@@ -137,6 +140,9 @@ def test_a_line_in_the_making_waits(store: Store) -> None:
     folder.journal.write_bytes(whole[: whole.find(b"\n") + 1])
     assert tail.read_on()
     assert tail.standing.done == 0
+    folder.journal.write_bytes(whole.replace(b"somewhere", b"somewhere else", 1))  # no line begins where one did
+    assert tail.read_on()
+    assert tail.standing.done == 4
     folder.journal.write_bytes(b"{}\n")
     with pytest.raises(StoreError, match="damaged"):
         StudyTail(folder)
@@ -185,17 +191,21 @@ def test_watching_ends_with_the_study(store: Store, ending: str, code: int) -> N
     """A line for what is new, then what became of it; the exit code says whether it finished."""
     folder = _left_in_the_middle(store)
 
-    def end() -> None:
-        time.sleep(0.5)
-        journal = Journal(folder.journal)
-        journal.append(EpochEnded("t0021", 2, {"val_loss": 0.4}))
-        journal.append(StudyEnded(ending, "", 1.0))  # type: ignore[arg-type]
+    begun = threading.Event()
 
-    with folder.hold():
-        thread = threading.Thread(target=end)
-        thread.start()
-        result = _tune("status", "s", "--watch", "--every", "0.2", "--store", store.root)
-        thread.join()
+    def work() -> None:
+        with folder.hold():
+            begun.set()
+            time.sleep(0.5)
+            journal = Journal(folder.journal)
+            journal.append(EpochEnded("t0021", 2, {"val_loss": 0.4}))
+            journal.append(StudyEnded(ending, "", 1.0))  # type: ignore[arg-type]
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    result = _tune("status", "s", "--watch", "--every", "0.2", "--store", store.root)
+    thread.join()
     assert result.exit_code == code
     assert "s: search, 20 of 30 trials, best" in result.stdout.splitlines()[0]
     assert f"{ending}: after" in result.stdout

@@ -21,7 +21,7 @@ def test_every_block_is_shown_and_nothing_is_taken_for_markup() -> None:
         Picture(Path("roc.png"), "Curves."),
     ]
     out = io.StringIO()
-    Console(file=out, width=60).print(as_renderable([Section("What differs", blocks)]))
+    Console(file=out, width=60).print(as_renderable([Section("What differs", blocks)], 60))
     shown = out.getvalue()
     for words in (
         "What differs",
@@ -33,3 +33,16 @@ def test_every_block_is_shown_and_nothing_is_taken_for_markup() -> None:
         "roc.png: Curves.",
     ):
         assert words in shown
+
+
+def test_a_table_that_is_too_wide_goes_on_below_with_its_first_column() -> None:
+    """Eight trials at 80 columns: no word is broken, and every row still has its name."""
+    header = ["less the first", *(f"study-{number}/t0001" for number in range(7))]
+    table = Table(header, [["ROC AUC", *["+0.0122 (+0.0090 to +0.0153)"] * 7]])
+    out = io.StringIO()
+    Console(file=out, width=80).print(as_renderable([Section("Paired", [table])], 80))
+    shown = out.getvalue()
+    assert shown.count("+0.0122 (+0.0090 to +0.0153)") == 7
+    assert shown.count("ROC AUC") == 4
+    assert [name for name in header if name not in shown] == []
+    assert max(map(len, shown.splitlines())) <= 80

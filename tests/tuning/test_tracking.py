@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sqlite3
 import subprocess
 import sys
@@ -239,3 +240,32 @@ def test_several_processes_may_begin_on_a_fresh_store(tmp_path: Path) -> None:
     answers = [process.communicate(timeout=120) for process in starts]
     assert [out.strip() for out, _ in answers] == [b"ok"] * 3, answers
     assert embedded_uri(Store.at(tmp_path)).startswith("sqlite:////")
+
+
+def test_every_filter_of_the_documentation_is_taken_and_finds_what_it_says(
+    runs: dict[str, Run], finished: Finished
+) -> None:
+    """`docs/mlflow.md` lists them; the finished study has trials, a baseline and no confirmation."""
+    _, record, _ = finished
+    text = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text()
+    filters = re.findall(r"^\| ``(.+?)`` \|", text, flags=re.MULTILINE)
+    client, experiment = MlflowClient(record.started.tracking_uri), runs[""].info.experiment_id
+    found = [{run.info.run_name for run in client.search_runs([experiment], query)} for query in filters]
+    trials = set(record.trials)
+    assert len(filters) == 8
+    assert found[:6] == [trials, {"first"}, {"t0001"}, trials, set(), set()]
+
+
+def test_runs_say_what_they_were(runs: dict[str, Run], finished: Finished) -> None:
+    """Descriptions that MLflow shows, the best configuration, and system metrics by the epoch's step and time."""
+    _, record, _ = finished
+    best = record.best()
+    assert best is not None
+    assert runs["t0001"].data.tags["mlflow.note.content"].startswith("Trial 1 of study first: head_units 8, dropout 0,")
+    assert runs[""].data.tags["mlflow.note.content"].startswith(f"Best of 4 trials: {best.trial} (")
+    for name, value in best.params.items():
+        assert runs[""].data.tags.get(f"pneumo.best.{name}") == (None if value is None else str(value))
+    client = MlflowClient(record.started.tracking_uri)
+    used = client.get_metric_history(record.trials["t0001"].run_id or "", "system/process_memory_usage_megabytes")
+    assert [point.step for point in used] == [1, 2]
+    assert all(point.value > 10 for point in used)

@@ -53,10 +53,10 @@ def _place(shown: Shown, uri: str = "") -> Place:
 
 def test_the_server_answers_and_has_the_study_and_its_view(shown: Shown) -> None:
     """Started for real, asked over HTTP: the page, the run, and the view that the link names."""
-    with urllib.request.urlopen(shown.base, timeout=20) as page:
+    with urllib.request.urlopen(shown.base, timeout=20) as page:  # noqa: S310
         assert b"MLflow" in page.read()
     query = f"{shown.base}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=tiny"
-    with urllib.request.urlopen(query, timeout=20) as answer:
+    with urllib.request.urlopen(query, timeout=20) as answer:  # noqa: S310
         experiment = json.load(answer)["experiment"]
     key = f"study-{shown.record.started.study_id}"
     assert f"/#/experiments/{experiment['experiment_id']}/runs?viewStateShareKey={key}&" in shown.comparison
@@ -132,7 +132,9 @@ def test_a_server_whose_command_was_killed_is_ended(tmp_path: Path) -> None:
     orphan.wait()
 
 
-def test_a_server_that_cannot_start_leaves_its_words_and_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_start_leaves_its_words_and_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names the log."""
     monkeypatch.setattr("tuning.ui_server.sys.executable", "/bin/false")
     store = Store.at(tmp_path)
@@ -163,7 +165,11 @@ def test_without_a_port_the_next_free_one_is_taken(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("uri", "words"),
-    [("ftp://somewhere", "no address"), ("sqlite:////nowhere/mlflow.db", "no such database"), ("./mlruns", "no address")],
+    [
+        ("ftp://there", "no address"),
+        ("sqlite:////nowhere/mlflow.db", "no such database"),
+        ("./mlruns", "no address"),
+    ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, uri: str, words: str, no_start: None) -> None:
     """Before a server makes an empty database there."""

@@ -188,7 +188,8 @@ def _verdict(comparison: StudyComparison, name: str, pair: PairedScores) -> str:
     if not (one.low > 0 or one.high < 0):
         return f"{said}: {images} images cannot tell it from {reference}"
     better = (one.low > 0) != (metric in LOWER_IS_BETTER)
-    return f"{said}: {'better' if better else 'worse'} than {reference} on {images} images"
+    limit = "" if comparison.basis == "confirmed" else ", as far as one training of each tells"
+    return f"{said}: {'better' if better else 'worse'} than {reference} on {images} images{limit}"
 
 
 def _how(comparison: StudyComparison) -> Iterator[str]:

@@ -21,8 +21,7 @@ def _other_conditions(subjects: Sequence[Subject]) -> list[str]:
     if _groups(subjects, lambda subject: tuple(subject.record.identity.class_names)) > 1:
         sentences.append("they tell other classes apart")
     if len({subject.trial.folds for subject in subjects}) > 1:
-        folds = ", ".join(f"{subject.name} {subject.trial.folds}" for subject in subjects)
-        sentences.append(f"they were trained in different numbers of folds ({folds}), so on more or fewer images each")
+        sentences.append(f"they were trained in other folds ({_folds(subjects)}), so on more or fewer images each")
     elif _groups(subjects, lambda subject: subject.record.identity.split_digest) > 1:
         sentences.append("the images were divided otherwise: other patients trained and scored each of them")
     if _groups(subjects, _program_of) > 1:
@@ -38,7 +37,7 @@ def _chosen(subjects: Sequence[Subject]) -> list[str]:
     sentences = [sentence for subject in subjects if (sentence := _flattered(subject))]
     if confirmed:
         sentences.append(
-            f"{' and '.join(confirmed)} {_is(confirmed)} confirmed, {' and '.join(others)} {_is(others)} not: only one "
+            f"{', '.join(confirmed)} {_is(confirmed)} confirmed, {', '.join(others)} {_is(others)} not: only one "
             "training of each can be compared"
         )
     return sentences
@@ -67,6 +66,12 @@ def _unfinished(subjects: Sequence[Subject]) -> list[str]:
 def _forced(subjects: Sequence[Subject]) -> list[str]:
     forced = {s.record.started.study: len(s.record.forced) for s in subjects if s.record.forced}
     return [f"study {study} went on although data or program had changed ({n} changes)" for study, n in forced.items()]
+
+
+def _folds(subjects: Sequence[Subject]) -> str:
+    numbers = sorted({subject.trial.folds for subject in subjects})
+    names = {folds: [subject.name for subject in subjects if subject.trial.folds == folds] for folds in numbers}
+    return "; ".join(f"{folds}: {', '.join(names[folds])}" for folds in numbers)
 
 
 def _groups(subjects: Sequence[Subject], key: Callable[[Subject], Hashable]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from tuning.events import TrialConfirmed
 from tuning.ranking import Criterion
@@ -25,6 +25,24 @@ class Gain:
     value: float
     of: Kind
     ends: tuple[float, float] | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether its interval is known and lies above 0."""
+        return self.ends is not None and self.ends[0] > 0
+
+    @property
+    def is_flattered(self) -> bool:
+        """Whether the scores are those that leaders were chosen for."""
+        return self.of == "search"
+
+    def in_words(self) -> str:
+        """Returns `+0.0123 (+0.0040 to +0.0210, 95 %)`."""
+        return f"{self.value:+.4f}" + (f" ({self.ends[0]:+.4f} to {self.ends[1]:+.4f}, 95 %)" if self.ends else "")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns it for JSON: value, interval (None if that is not known) and what it is of."""
+        return {"value": self.value, "interval": self.ends and list(self.ends), "of": self.of}
 
 
 def gain_over(trial: TrialRecord, baseline: TrialRecord, criterion: Criterion) -> Gain | None:

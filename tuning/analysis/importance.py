@@ -182,7 +182,8 @@ class _Axis:
         if not is_categorical(self.parameter):
             return coded[:, None]
         places = np.round(coded)[:, None]
-        return (np.clip(places, 0, len(self.limits) - 1) == np.arange(len(self.limits))).astype(float)
+        chosen_ones = np.clip(places, 0, len(self.limits) - 1) == np.arange(len(self.limits))
+        return np.asarray(chosen_ones, float)
 
     @functools.cached_property
     def limits(self) -> list[tuple[float, float]]:

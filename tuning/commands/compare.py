@@ -55,7 +55,8 @@ def compare(
         from tuning.analysis.comparison_sections import sections_of
         from tuning.terminal_document import as_renderable
 
-        console().print(as_renderable(sections_of(found)))
+        opened = console()
+        opened.print(as_renderable(sections_of(found), opened.width))
 
 
 def _curves(found: StudyComparison) -> Figure | None:

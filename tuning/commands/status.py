@@ -25,7 +25,9 @@ def status(
     study: Annotated[
         str | None, typer.Argument(help="Name of the study; if left out, those that run, else the latest.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until the study has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again until no process has the study.")
+    ] = False,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
     store: StoreOption = Path("mlruns"),
     as_json: JsonOption = False,
@@ -65,7 +67,7 @@ def _watch(store: Store, names: list[str], every_s: float, *, as_json: bool) -> 
     tail = StudyTail(store.study(names[0]))
     if not as_json:
         _show_until_ended(store, tail, every_s)
-    while tail.standing.goes_on:
+    while tail.is_worked_on:
         time.sleep(every_s)
         tail.read_on()
     last = look(store, tail)
@@ -87,13 +89,13 @@ def _show_until_ended(store: Store, tail: StudyTail, every_s: float) -> None:
     opened, told = console(), ""
     if opened.is_interactive:
         with Live(console=opened, auto_refresh=False, transient=True, vertical_overflow="crop") as live:
-            while tail.standing.goes_on:
+            while tail.is_worked_on:
                 height = max(opened.height - 1, 1)
                 live.update(Text("\n").join(_lines(look(store, tail), opened, height)[:height]), refresh=True)
                 time.sleep(every_s)
                 tail.read_on()
         return
-    while tail.standing.goes_on:
+    while tail.is_worked_on:
         line = summary_line(look(store, tail))
         if line != told:
             print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)

@@ -44,7 +44,8 @@ def confirmation_left(standing: Standing) -> Forecast | None:
     Before the first such training is over: what the epochs of the leaders took, for as many folds and pixels.
     """
     record, took = standing.record, standing.retrained_s
-    if not record.confirm or not standing.goes_on or record.is_confirmed():
+    is_confirmed = record.confirmed is not None and not record.outdated
+    if not record.confirm or not standing.goes_on or is_confirmed:
         return None
     left = standing.retrainings - standing.retrained - _under_way(standing, confirming=True)
     if took.count > 1:

@@ -156,12 +156,10 @@ def _leaderboard(standing: Standing, width: int, room: int, *, plain: bool) -> l
 
 def _rows(standing: Standing, trials: Sequence[TrialRecord], width: int, *, plain: bool) -> list[Text]:
     objective, names = standing.record.started.objective.removeprefix("val_"), varying(list(trials))
-    marks = {standing.baseline.trial: "baseline"} if standing.baseline else {}
     rows = [["#", "trial", objective, "95 %", "", *names]]
     for trial in trials:
         ends = (" - " if plain else " – ").join("?" if e is None else f"{e:.3f}" for e in interval_of(standing, trial))
-        mark = "pruned" if trial.status == "pruned" else marks.get(trial.trial, "")
-        cells = [str(standing.rank(trial)), trial.trial, f"{score_of(trial):.4f}", ends, mark]
+        cells = [str(standing.rank(trial)), trial.trial, f"{score_of(trial):.4f}", ends, _marks(standing, trial)]
         rows.append([*cells, *(format_value(trial.params.get(name)).replace("–", "-") for name in names)])
     if not any(row[4] for row in rows):
         rows = [[*row[:4], *row[5:]] for row in rows]
@@ -170,6 +168,13 @@ def _rows(standing: Standing, trials: Sequence[TrialRecord], width: int, *, plai
         joined = [values_words(trial, names) for trial in trials]
         rows = [[*row[:fixed], what] for row, what in zip(rows, ["parameters", *joined], strict=True)]
     return _aligned(rows)
+
+
+def _marks(standing: Standing, trial: TrialRecord) -> str:
+    """What has to be known of a score to compare it with others."""
+    confirmed = ["confirmed"] * (trial.confirmed is not None)
+    base = ["baseline"] * (trial is standing.baseline)
+    return ", ".join([*confirmed, *base, *["pruned"] * (trial.status == "pruned")])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[Text]:

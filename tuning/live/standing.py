@@ -78,7 +78,6 @@ class Standing:
         side_by_side: as many trials as were under way at once since it was taken up.
         over: trials of the search that are over, by status.
         over_here: those of them that this process brought to their end, those that confirm others included.
-        retrained: trials that confirm others and are over.
         failures: the latest failed trials and lost attempts, the last one last.
         failed: how many trials failed, those that confirm others included, by reason.
         process_died: whether nobody runs the study although it has not ended; whoever knows says so here.
@@ -91,13 +90,15 @@ class Standing:
         self.begun_at = self.taken_up_at = self.last_at = at
         self.process_died = False
         self.running: dict[str, float] = {}
-        self.side_by_side = self.over_here = self.retrained = 0
+        self.side_by_side = self.over_here = 0
         self.over = {"completed": 0, "failed": 0, "pruned": 0}
         self.failures: collections.deque[Failure] = collections.deque(maxlen=_REMEMBERED)
         self.failed: collections.Counter[str] = collections.Counter()
         self.searched_s, self.retrained_s = Durations(), Durations()
         self._places: list[Place] = []
-        self._curves: dict[str, dict[int, float]] = {}
+        self._retrainings: list[str] = []
+        self._scores: dict[str, dict[int, float]] = {}
+        self._losses = {t.trial: dict(t.epoch_losses) for t in record.trials.values() if not t.over}
         self._known = known_values(record.started)
         self._baseline: TrialRecord | None = None
         for trial in record.trials.values():
@@ -114,17 +115,17 @@ class Standing:
         self.last_at = at
         match event:
             case StudyResumed():
-                self.taken_up_at, self.running, self.side_by_side, self.over_here = at, {}, 0, 0
+                self._resume(event, at)
             case AttemptStarted():
                 self.running[event.trial] = at
                 self.side_by_side = max(self.side_by_side, len(self.running))
+                if self.record.trials[event.trial].confirms and event.trial not in self._retrainings:
+                    self._plan()
             case AttemptFailed():
                 self.running.pop(event.trial, None)
                 self.failures.append(Failure(event.trial, f"attempt {event.attempt} lost: {event.reason}", at))
             case EpochEnded():
-                score = event.metrics.get(self.record.started.objective)
-                if score is not None:
-                    self._curves.setdefault(event.trial, {})[event.epoch + 1] = score
+                self._note_epoch(event)
             case TrialCompleted() | TrialFailed():
                 self.running.pop(event.trial, None)
                 self.over_here += 1
@@ -155,11 +156,11 @@ class Standing:
 
     def losses(self, trial: TrialRecord) -> dict[int, float]:
         """Returns the validation loss of a trial's epochs, by epochs trained."""
-        return trial.epoch_losses
+        return self._losses.get(trial.trial, {})
 
     def scores(self, trial: TrialRecord) -> dict[int, float]:
         """Returns the objective after a trial's epochs, by epochs trained; empty if it is not told after each."""
-        return self._curves.get(trial.trial, {})
+        return self._scores.get(trial.trial, {})
 
     @property
     def done(self) -> int:
@@ -168,9 +169,15 @@ class Standing:
 
     @property
     def retrainings(self) -> int:
-        """How many trainings confirm the leaders, as far as that is known."""
+        """How many trainings confirm the leaders; before the first of them as many as there can be."""
         confirm = self.record.confirm
-        return max(confirm["top"] * confirm["seeds"], self.retrained) if confirm else self.retrained
+        return len(self._retrainings) or (confirm["top"] * confirm["seeds"] if confirm else 0)
+
+    @property
+    def retrained(self) -> int:
+        """How many of the trainings that confirm the leaders are over."""
+        begun = (self.record.trials.get(trial) for trial in self._retrainings)
+        return sum(trial is not None and trial.over for trial in begun)
 
     @property
     def goes_on(self) -> bool:
@@ -196,13 +203,31 @@ class Standing:
         is_first = self.over_here == 0 and all(trial.epochs == trial.first_epoch for trial in running)
         return "images and frozen layers" if is_first else "search"
 
+    def _resume(self, event: StudyResumed, at: float) -> None:
+        self.taken_up_at, self.running, self.side_by_side, self.over_here = at, {}, 0, 0
+        self._retrainings = []
+        if event.confirm is not None:
+            self.retrained_s = Durations()
+
+    def _plan(self) -> None:
+        """The trainings that confirm the leaders, which are known once the first of them begins."""
+        from tuning.confirmation import retrainings  # its libraries take a second to load
+
+        self._retrainings = [planned.trial for planned in retrainings(self.record)]
+
+    def _note_epoch(self, event: EpochEnded) -> None:
+        """Copies, as another thread may be drawing while the record grows."""
+        metrics, objective = event.metrics, self.record.started.objective
+        self._losses.setdefault(event.trial, {})[event.epoch + 1] = metrics.get("val_loss", math.nan)
+        if objective in metrics:
+            self._scores.setdefault(event.trial, {})[event.epoch + 1] = metrics[objective]
+
     def _note_end(self, trial: TrialRecord, at: float) -> None:
         if trial.status == "failed":
             reason = trial.reason or "unknown"
             self.failures.append(Failure(trial.trial, reason, at))
             self.failed[reason] += 1
         if trial.confirms:
-            self.retrained += 1
             self.retrained_s.add(trial.duration_s or 0.0)
             return
         self.over[trial.status] += 1

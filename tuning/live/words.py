@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
+from tuning.analysis.gain import Gain, gain_over
 from tuning.live.forecast import Forecast, confirmation_left, search_left
 from tuning.live.standing import Standing
-from tuning.ranking import format_value
+from tuning.ranking import format_value, objective_of
 from tuning.record import TrialRecord
 
 
@@ -64,38 +64,21 @@ def score_of(trial: TrialRecord) -> float | None:
     return trial.confirmed.score if trial.confirmed else trial.score
 
 
-@dataclasses.dataclass(frozen=True)
-class Gain:
-    """By how much the best trial is better than the baseline, in the objective's direction.
-
-    Attributes:
-        value: difference of their scores.
-        interval: its ends, where confirmation compared both on the same patients; see `TrialConfirmed.difference`.
-        is_confirmed: whether the scores are those of confirmation; else those of the search.
-        overlap: whether the intervals of both scores overlap; None where one has no interval.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    is_confirmed: bool
-    overlap: bool | None
-
-
 def gain(standing: Standing) -> Gain | None:
     """Returns what was gained; None without a baseline, or if the best is the baseline itself."""
     best, base = standing.best, standing.baseline
-    if best is None or base is None or best is base or best.score is None or base.score is None:
-        return None
-    sign = 1 if standing.record.started.direction == "max" else -1
-    if best.confirmed and base.confirmed:
-        value, low, high = base.confirmed.difference
-        ends = sorted((-sign * low, -sign * high))
-        apart = _apart((best.confirmed.low, best.confirmed.high), (base.confirmed.low, base.confirmed.high))
-        return Gain(-sign * value, (ends[0], ends[1]), True, not apart)
+    return (
+        None if best is None or base is None or best is base else gain_over(best, base, objective_of(standing.record))
+    )
+
+
+def overlap(standing: Standing) -> bool | None:
+    """Returns whether the intervals of best and baseline in the search overlap; None where one has no interval."""
     objective = standing.record.started.objective
-    first, other = (_known_ends(trial.intervals.get(objective, [])) for trial in (best, base))
-    overlap = None if first is None or other is None else not _apart(first, other)
-    return Gain(sign * (best.score - base.score), None, False, overlap)
+    first, other = (
+        _known_ends(trial.intervals.get(objective, []) if trial else []) for trial in (standing.best, standing.baseline)
+    )
+    return None if first is None or other is None else first[0] <= other[1] and other[0] <= first[1]
 
 
 def gain_words(standing: Standing) -> str:
@@ -103,15 +86,11 @@ def gain_words(standing: Standing) -> str:
     best, base, gained = standing.best, standing.baseline, gain(standing)
     if best is None or base is None or gained is None:
         return ""
-    over = f"{best.trial}: {gained.value:+.4f} over the baseline {base.trial}"
-    if gained.interval:
-        return f"{over}, confirmed ({gained.interval[0]:+.4f} to {gained.interval[1]:+.4f}, 95 %)"
-    overlap = {None: "", True: "; intervals overlap", False: "; intervals do not overlap"}
-    return f"{over} in the search{overlap[gained.overlap]}"
-
-
-def _apart(first: tuple[float, float], second: tuple[float, float]) -> bool:
-    return first[0] > second[1] or second[0] > first[1]
+    told = f"{best.trial}: {gained.in_words()} over the baseline {base.trial}"
+    if gained.of == "confirmed":
+        return f"{told}, both confirmed"
+    sure = {None: "", True: "; intervals overlap", False: "; intervals do not overlap"}
+    return f"{told} in the search{sure[overlap(standing)]}"
 
 
 def _known_ends(interval: list[float | None]) -> tuple[float, float] | None:

@@ -15,11 +15,12 @@ from pneumo_core.backbone import BackboneWeights
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import WeightsError
 from pneumo_core.evaluation import logits_of
-from pneumo_core.model import build_classifier, read_weights, standardize_features, trained_weights
+from pneumo_core.model import build_classifier, read_weights, trained_weights
 from pneumo_core.operating_point import OperatingPoint, fit_operating_point
-from pneumo_core.training import predict_logits, refit
+from pneumo_core.training import predict_logits
 from tuning.models.kept_scores import model_digest
 from tuning.record import StudyRecord, TrialRecord
+from tuning.repetition import repeated
 from tuning.tracking import fetch_run_file
 from tuning.trial_data import TrialData
 from tuning.trial_files import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
@@ -150,12 +151,7 @@ def _refitted(
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Trains on all images; returns what was trained, and how it scores them."""
     everyone = np.arange(len(data.pool))
-    examples = data.training_examples(config, everyone)
-    program = data.program(config, examples.feed)
-    moments = data.moments(config, program, everyone)
-    if moments is not None:
-        standardize_features(program.trainee, moments)
-    refit(config, program, examples, rates)
+    program = repeated(config, data, rates, everyone)
     logits = predict_logits(program, data.validation_examples(config, everyone).feed)
     return trained_weights(program.trainee), data.pool[["path", "label"]].assign(logit=logits)
 

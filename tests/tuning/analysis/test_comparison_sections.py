@@ -28,7 +28,7 @@ def test_the_verdict_comes_first(found: StudyComparison) -> None:
     (items,) = [block for block in short.blocks if isinstance(block, Items)]
     better, alike, lacking = items.items
     assert better.startswith("one/t0002: ROC AUC +0.")
-    assert better.endswith(": better than one/t0001 on 240 images")
+    assert better.endswith(": better than one/t0001 on 240 images, as far as one training of each tells")
     assert alike.endswith(": 240 images cannot tell it from one/t0001")
     assert lacking.startswith("one/t0004: cannot be compared image by image")
     assert any(isinstance(block, Text) and block.tone == "warning" for block in short.blocks)
@@ -54,7 +54,7 @@ def test_a_lower_loss_is_better(found: StudyComparison) -> None:
     by_brier = dataclasses.replace(found, subjects=[dataclasses.replace(s, record=other) for s in found.subjects])
     (items,) = [block for block in sections_of(by_brier)[0].blocks if isinstance(block, Items)]
     assert items.items[0].startswith("one/t0002: Brier score -0.")
-    assert items.items[0].endswith("better than one/t0001 on 240 images")
+    assert items.items[0].endswith("better than one/t0001 on 240 images, as far as one training of each tells")
 
 
 def test_the_curves_are_a_section_of_their_own(found: StudyComparison, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_other_folds_are_said_with_their_numbers(records: tuple[StudyRecord, Stu
     subjects = _trials(*records)
     subjects[1].trial.folds = 5
     (sentence,) = reservations(subjects)
-    assert f"{subjects[0].name} 1, {subjects[1].name} 5" in sentence
+    assert f"(1: {subjects[0].name}; 5: {subjects[1].name})" in sentence
 
 
 def test_a_winner_of_a_search_is_flattered_until_it_is_confirmed(records: tuple[StudyRecord, StudyRecord]) -> None:

@@ -114,10 +114,14 @@ def test_what_was_gained_is_told_with_how_sure_it_is(standing: Standing) -> None
         best.confirmed = _place(best.trial, 1, 0.95, [0.0, 0.0, 0.0])
         base.confirmed = _place(base.trial, 2, 0.93, [-0.02, -0.03, 0.01])
         confirmed.hear(StudyConfirmed(best.trial, {}, {}, 2, None, None), 0.0)
-        said = f"{best.trial}: +0.0200 over the baseline {base.trial}, confirmed (-0.0100 to +0.0300, 95 %)"
+        said = f"{best.trial}: +0.0200 (-0.0100 to +0.0300, 95 %) over the baseline {base.trial}, both confirmed"
         assert gain_words(confirmed) == said
         assert said in _text(confirmed, 100, 24)
         assert f"1  {best.trial}  0.9500" in _text(confirmed, 100, 24)
+        assert [line.split("confirmed")[1][:10] for line in _text(confirmed, 200, 24).splitlines()[4:6]] == [
+            "          ",
+            ", baseline",
+        ]
     finally:
         best.confirmed = base.confirmed = None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from synthetic import SPACE, synthetic_space, write_study
 
 from tuning.analysis.baseline import baseline
+from tuning.confirmation import retrainings
 from tuning.events import (
     AttemptFailed,
     AttemptStarted,
@@ -117,3 +119,26 @@ def test_parameters_that_do_not_differ_are_not_shown(tmp_path: Path) -> None:
     second.params = {**first.params, "dropout": 0.123}
     assert varying([first, second]) == ["dropout"]
     assert varying([first]) == list(first.params)
+
+
+def test_trainings_that_confirm_are_counted_as_they_are_planned(tmp_path: Path) -> None:
+    """Those of leaders that no longer lead do not count; before the first begins it is as many as there can be."""
+    confirmed = SPACE.replace("confirm: {top: 0}", "confirm: {top: 2, seeds: 2, folds: 3}")
+    space = synthetic_space(confirmed)
+    standing = _after(_entries(tmp_path, trials=8, failed=0.0, pruned=0.0, space=space, ended=False))
+    record = standing.record
+    record.confirm = space.confirm.model_dump()
+    assert (standing.retrained, standing.retrainings) == (0, 4)
+    planned = retrainings(record)
+    stale = dataclasses.replace(planned[0], trial="t9999-f3-32px-s1")
+    for at, retraining in enumerate([stale, *planned[:3]]):
+        events = (
+            TrialStarted(retraining.trial, 9 + at, {}, retraining.config, confirms=retraining.confirms, folds=3),
+            AttemptStarted(retraining.trial, 1),
+            TrialCompleted(retraining.trial, 0.9, {"val_roc_auc": 0.9}, 0, "", 2.0),
+        )
+        for event in events:
+            record.apply(event)
+            standing.hear(event, 1.0)
+    assert (standing.retrained, standing.retrainings) == (3, 4)
+    assert standing.stage() == "confirmation"
