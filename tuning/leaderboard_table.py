@@ -157,7 +157,7 @@ def _gain_sentences(board: Leaderboard) -> Iterator[str]:
     if own is None or first is None:
         return
     if first == own:
-        yield f"the baseline, {own.trial.trial}, is first: nothing else came out better"
+        yield f"the baseline, {own.trial.trial}, is first: nothing better was found"
     elif first.gain:
         gained = _gained(first.gain, board.criterion.metric)
         yield f"gain of {first.trial.trial} over the baseline, {own.trial.trial}: {gained}"

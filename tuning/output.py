@@ -113,6 +113,9 @@ def print_leaderboard(
     from tuning.standings import make_leaderboard
 
     opened = console()
+    if not record.searched:
+        print(f"study {record.started.study}: has no trial yet.", file=sys.stderr)
+        return
     board = make_leaderboard(record, metric, where)
     top = top or (_ROWS_ON_A_TERMINAL if opened.is_terminal else None)
     opened.print(leaderboard_table(board, top, opened.width))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from pneumo_core.errors import StudyError
-from pneumo_core.metric_names import LOWER_IS_BETTER
+from pneumo_core.metric_names import LOWER_IS_BETTER, METRIC_NAMES
 from tuning.journal import read_journal
 from tuning.record import StudyRecord, TrialRecord, replay
 from tuning.store import Store
@@ -85,17 +85,16 @@ def criterion_of(record: StudyRecord, metric: str | None) -> Criterion:
     if metric is None or name == objective.metric:
         return objective
     if name is None:
-        there = ", ".join(known) if known else "none yet"
-        raise StudyError(f"study {record.started.study}: has no metric {metric}; there are: {there}.")
+        raise StudyError(f"study {record.started.study}: has no metric {metric}; there are: {', '.join(known)}.")
     return Criterion(name, name.removeprefix("val_") not in LOWER_IS_BETTER, is_objective=False)
 
 
 def metric_names(record: StudyRecord) -> list[str]:
-    """Returns the names of the metrics that trials of the search have, in their order there."""
+    """Returns the names of the metrics that trials of the search have, or will have if none is over yet."""
     names: dict[str, None] = {}
     for trial in record.searched:
         names.update(dict.fromkeys(trial.metrics))
-    return list(names)
+    return list(names) or [f"val_{name}" for name in METRIC_NAMES]
 
 
 def ranked(record: StudyRecord, criterion: Criterion) -> list[TrialRecord]:

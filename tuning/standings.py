@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuning.analysis.baseline import baseline
 from tuning.analysis.gain import Gain, gain_over
 from tuning.confirmed import confirmed_summary
-from tuning.ranking import Criterion, criterion_of, defined, ranked
+from tuning.ranking import Criterion, criterion_of, defined, metric_names, ranked
 from tuning.record import StudyRecord, TrialRecord
 from tuning.trial_filter import Facts, parse_conditions
 
@@ -67,15 +68,16 @@ def make_leaderboard(record: StudyRecord, metric: str | None = None, where: Iter
 
 
 def _filtered(record: StudyRecord, rows: list[Row], criterion: Criterion, where: Sequence[str]) -> list[Row]:
-    if not where:
+    if not where or not rows:
         return rows
     names = parameter_names(record)
-    facts = [_facts(row, criterion, names) for row in rows]
+    metrics = metric_names(record)
+    facts = [_facts(row, criterion, metrics, names) for row in rows]
     conditions = parse_conditions(where, facts, {"status": STATUSES} | _choices(record))
     return [row for row, fact in zip(rows, facts, strict=True) if all(each.holds(fact) for each in conditions)]
 
 
-def _facts(row: Row, criterion: Criterion, parameters: Sequence[str]) -> Facts:
+def _facts(row: Row, criterion: Criterion, metrics: Sequence[str], parameters: Sequence[str]) -> Facts:
     """What conditions can be about; a parameter goes before anything else of its name."""
     trial = row.trial
     return {
@@ -86,7 +88,7 @@ def _facts(row: Row, criterion: Criterion, parameters: Sequence[str]) -> Facts:
         "gain": row.gain and row.gain.value,
         "duration_s": trial.duration_s,
         "epochs": trial.epochs,
-        **{name: defined(value) for name, value in trial.metrics.items()},
+        **{name: defined(trial.metrics.get(name, math.nan)) for name in metrics},
         **{name: trial.params.get(name) for name in parameters},
     }
 

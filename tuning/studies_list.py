@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from pneumo_core.errors import StoreError
+from tuning.grid import Column, Grid
 from tuning.ranking import format_value, load_record
 from tuning.record import TrialRecord
 from tuning.store import Store
+
+_BELOW = ("space", "objective")
 
 
 def studies_rows(store: Store) -> list[dict[str, Any]]:
@@ -18,18 +18,26 @@ def studies_rows(store: Store) -> list[dict[str, Any]]:
     return [_study_row(store, name) for name in store.study_names()]
 
 
-def studies_table(rows: list[dict[str, Any]]) -> Table:
-    """Returns the studies for a terminal."""
-    table = Table()
-    for heading in ("study", "space", "status", "completed", "failed", "objective", "best", "trial", "confirmed"):
-        table.add_column(heading, justify="right" if heading in ("completed", "failed", "best") else "left")
-    for row in rows:
-        cells = [format_value(row[key]) for key in ("study", "space", "status", "completed", "failed", "objective")]
-        best = ["–", "–", ""]
-        if row["best"]:
-            best = [f"{row['best']['score']:.4f}", row["best"]["trial"], "yes" if row["best"]["confirmed"] else "no"]
-        table.add_row(*map(escape, cells), *best)
-    return table
+def studies_table(rows: list[dict[str, Any]], width: int = 200) -> Grid:
+    """Returns the studies for a terminal.
+
+    Args:
+        rows: as `studies_rows` returns them.
+        width: of the terminal, in characters; where space and objective have no room, they stand below their study.
+    """
+    columns = {
+        name: Column(name, [format_value(row[name]) for row in rows], right=name in ("completed", "failed"))
+        for name in ("study", "space", "status", "completed", "failed", "objective")
+    }
+    best = [row["best"] for row in rows]
+    columns["best"] = Column("best", [f"{each['score']:.4f}" if each else "–" for each in best])
+    columns["trial"] = Column("trial", [each["trial"] if each else "–" for each in best], right=False)
+    confirmed = [("yes" if each["confirmed"] else "no") if each else "" for each in best]
+    columns["confirmed"] = Column("confirmed", confirmed, right=False)
+    wide = Grid("", list(columns.values()))
+    below = [" ".join(f"{name}={format_value(row[name])}" for name in _BELOW) for row in rows]
+    narrow = Grid("", [column for name, column in columns.items() if name not in _BELOW], below)
+    return wide if wide.width <= width else narrow
 
 
 def _study_row(store: Store, name: str) -> dict[str, Any]:

@@ -285,6 +285,25 @@ def test_a_study_without_a_baseline_has_no_gain(tmp_path: Path) -> None:
     assert "gain" not in "\n".join(_lines(record, 200))
 
 
+def test_a_study_without_trials_is_no_error(tmp_path: Path) -> None:
+    """It has just begun; conditions and metrics that trials will have are taken."""
+    store = Store.at(tmp_path)
+    write_study(store, trials=0, ended=False)
+    told = _tune("leaderboard", "made", store=store)
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "", "study made: has no trial yet.\n")
+    asked = _tune("leaderboard", "made", "--where", "npv>0.9", "--metric", "brier", "--json", store=store)
+    assert (asked.exit_code, json.loads(asked.stdout)) == (0, [])
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_list_of_studies_fits_its_terminal(store: Store, columns: int) -> None:
+    """Nothing is cut: what has no room stands below."""
+    text = _tune("list", store=store, columns=columns).stdout
+    assert max(map(len, text.splitlines())) <= columns
+    assert all(word in text for word in ("made", "synthetic", "finished", "val_roc_auc", "confirmed"))
+    assert "…" not in text
+
+
 def test_csv_has_the_same_columns_whatever_is_asked(store: Store, tmp_path: Path) -> None:
     """A row for each trial that fulfils the conditions, in their order; nothing else on stdout."""
     result = _tune("leaderboard", "made", "--where", "gain>0", "--csv", "-", "--top", 3, store=store)

@@ -24,7 +24,8 @@ def list_studies(store: StoreOption = Path("mlruns"), as_json: JsonOption = Fals
     if as_json:
         print_json(rows)
     elif rows:
-        console().print(studies_table(rows))
+        opened_console = console()
+        opened_console.print(studies_table(rows, opened_console.width))
     else:
         print(f"no study in {opened.root} yet; start one with `tune run`.", file=sys.stderr)
 
