@@ -39,7 +39,7 @@ def _by_name(space: SearchSpace) -> dict[str, Any]:
 
 def test_narrows_around_the_leaders(tmp_path: Path) -> None:
     """Ranges are cut with a margin, lists go on at an edge, choices that no leader has go, the baseline stays."""
-    record = sampled(SPACE, _peak, 150)
+    record = sampled(SPACE, _peak, 400)
     found = narrowed(record, _importances(record, ALL))
     space = _by_name(found.space)
     assert 1e-4 < space["learning_rate"].min < 4e-4
@@ -86,12 +86,10 @@ def test_narrowing_again_goes_on(tmp_path: Path) -> None:
     assert _read(again.text(), tmp_path) == again.space
 
 
-@pytest.mark.parametrize("name", sorted(builtin_spaces()))
+@pytest.mark.parametrize("name", ["demo", "enhanced", "vgg16"])
 def test_shipped_spaces_can_be_narrowed(name: str, tmp_path: Path) -> None:
     """Whatever they hold, the text is read back as the same space."""
     space = load_space(builtin_spaces()[name])
-    if not space.parameters:
-        pytest.skip("it searches nothing")
     record = sampled(space, lambda values: -abs(values.get("dropout", 0.3) - 0.3), 40)
     found = narrowed(record, NONE)
     assert _read(found.text(), tmp_path) == found.space
