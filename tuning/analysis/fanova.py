@@ -31,13 +31,14 @@ _LEAF = 2  # trials
 _DEPTH = 64
 
 
-def bootstrap(parameters: Sequence[Parameter], trials: Sequence[TrialRecord], seed: int) -> np.ndarray:
+def bootstrap(parameters: Sequence[Parameter], trials: Sequence[TrialRecord], seed: int, draws: int = 0) -> np.ndarray:
     """Returns the shares of parameters in draws from the trials, with replacement.
 
     Args:
         parameters: that took more than one value.
         trials: completed ones.
         seed: of all draws.
+        draws: how many; `DRAWS` if 0.
 
     Returns:
         Shares of shape (draws, parameters + 1): those of the parameters sum to 1; the last, on the same scale, is that
@@ -46,7 +47,7 @@ def bootstrap(parameters: Sequence[Parameter], trials: Sequence[TrialRecord], se
     axes = [_Axis.of(parameter, trials) for parameter in parameters]
     scores = np.array([trial.score for trial in trials])
     found = []
-    for draw in range(DRAWS):
+    for draw in range(draws or DRAWS):
         rng = generator(seed, "importance", draw)
         chosen = rng.integers(len(scores), size=min(len(scores), ROWS))
         shares = _shares(axes, scores, chosen, rng, derive(seed, "importance forest", draw))

@@ -15,7 +15,7 @@ import numpy as np
 
 from search_spaces import Parameter, SearchSpace
 from tuning.analysis.coding import bounds, coordinate, is_categorical
-from tuning.analysis.fanova import ROWS, bootstrap
+from tuning.analysis.fanova import DRAWS, ROWS, bootstrap
 from tuning.record import StudyRecord, TrialRecord
 
 METHOD = "fANOVA of a random forest over the whole space; 95 % intervals from a bootstrap over trials"
@@ -101,7 +101,7 @@ def importances(record: StudyRecord, *, seed: int = 0) -> Importances:
     matter = _beats_noise(draws)
     if len(trials) >= 2 * FEWEST_TRIALS:
         better = _better_half(trials, record.started.direction)
-        matter |= _beats_noise(bootstrap(parameters, better, seed))
+        matter |= _beats_noise(bootstrap(parameters, better, seed, DRAWS // 2))
     found = [_importance(p.name, draws[:, place], bool(matter[place])) for place, p in enumerate(parameters)]
     noise_end = float(np.quantile(draws[:, -1], 0.975))
     ranked = tuple(sorted(found, key=lambda one: (-one.share, one.name)))
