@@ -43,6 +43,7 @@ COMMANDS = [
     "spaces",
     "spaces show",
     "spaces check",
+    "spaces narrow",
     "policies",
     "policies show",
     "policies check",

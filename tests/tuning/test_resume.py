@@ -264,3 +264,31 @@ def test_pruned_trials_are_marked_and_rank_behind_the_completed(
             str(tiny_space), phantoms, pruning="median", algorithm="hyperband", trials=50, overrides={"epochs": 9},
             store=tmp_path, workers=0,
         )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_that_began_with_the_leaders_of_another_goes_on(
+    finished: Finished, tiny_space: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They come behind the baseline, are recorded with the study, and ask for nothing when it is resumed."""
+    store = tmp_path / "store"
+    shutil.copytree(finished[0].study("first").root, store / "studies" / "first")
+    plain: dict[str, Any] = {"store": store, "workers": 0, "progress": False}
+    begun = run_study(
+        str(tiny_space),
+        phantoms,
+        study="next",
+        trials=1,
+        start_from="first",
+        plots=False,
+        overrides={"epochs": 1},
+        **plain,
+    )
+    shutil.rmtree(store / "studies" / "first")  # what the study needs of it is its own
+    record = resume_study("next", trials=2, **plain).record
+    best = finished[1].ranked()
+    expected = next(trial for trial in best if trial.trial != "t0001")
+    assert begun.record.started.start_from["study"] == "first"
+    assert record.trials["t0001"].params == finished[1].trials["t0001"].params
+    assert record.trials["t0002"].params == expected.params
+    assert "epochs 1 instead of 2" in capsys.readouterr().err

@@ -19,6 +19,7 @@ Side = Literal["low", "high"]
 _NEAR = 0.1  # of the range
 _MOST = 0.5  # of the leaders
 _CHANCE = 0.05
+_SLACK = Fraction(1, 10**6)  # what rounding may have added
 _REACH = 0.5  # of the range, that it is widened by at most
 
 
@@ -133,7 +134,7 @@ def _rounded(value: float, *, up: bool | None = None) -> float:
         return 0.0
     unit = Fraction(10) ** (math.floor(math.log10(abs(value))) - 1)
     places = Fraction(value) / unit
-    whole = round(places) if up is None else math.ceil(places) if up else math.floor(places)
+    whole = round(places) if up is None else math.ceil(places - _SLACK) if up else math.floor(places + _SLACK)
     return float(whole * unit)
 
 

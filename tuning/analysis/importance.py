@@ -1,25 +1,21 @@
-"""Which searched parameters mattered, and how sure that is. The second module that knows Optuna.
+"""Which searched parameters mattered, and how sure that is.
 
-The method is fANOVA (Hutter et al. 2014) by Optuna: a random forest learns the score from the configuration, and a
-parameter's share is the variance of the forest's mean prediction along it, over the whole space. docs/importance.md has
-what it was compared with. Optuna's evaluator itself is not used, for it leaves out parameters that are not always
-active, weighs ranges that are searched on a logarithmic scale as if they were not, and knows no uncertainty.
+Shares are those of fANOVA (`tuning.analysis.fanova`), their intervals those of a bootstrap over trials.
+docs/importance.md says what the method was compared with, and what it cannot see.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from optuna.importance._fanova._fanova import _Fanova
 
-from pneumo_core.seeds import derive, generator
 from search_spaces import Parameter, SearchSpace
-from tuning.analysis.coding import bounds, coordinate, is_categorical, is_listed
+from tuning.analysis.coding import bounds, coordinate, is_categorical
+from tuning.analysis.fanova import DRAWS, ROWS, bootstrap
 from tuning.record import StudyRecord, TrialRecord
 
 METHOD = "fANOVA of a random forest over the whole space; 95 % intervals from a bootstrap over trials"
@@ -28,13 +24,10 @@ FEWEST_TRIALS = 20
 """With fewer there are no shares at all: in experiments half of the rankings were wrong."""
 
 _TRUSTED_PER_PARAMETER = 10
-_DRAWS = 40
-_TREES = 4  # of a draw; 160 in all
-_LEAF = 2  # trials
-_ROWS = 256  # of a draw at most: the time of fANOVA grows with the square of the trials
-_DEPTH = 64
 _BEATEN = 0.95
 _PRUNED_SHARE = 0.2
+_CROWDED = 0.65  # of the trials
+_QUARTERS = 4
 _NOISE = "the column of random numbers"
 
 
@@ -102,17 +95,17 @@ def importances(record: StudyRecord, *, seed: int = 0) -> Importances:
     reason = _reason(parameters, trials)
     if reason:
         return _none(len(trials), reason)
-    draws = _bootstrap(parameters, trials, seed)
+    draws = bootstrap(parameters, trials, seed)
     if not len(draws):
         return _none(len(trials), "no parameter tells trials with different scores apart.")
     matter = _beats_noise(draws)
     if len(trials) >= 2 * FEWEST_TRIALS:
         better = _better_half(trials, record.started.direction)
-        matter |= _beats_noise(_bootstrap(parameters, better, seed))
+        matter |= _beats_noise(bootstrap(parameters, better, seed, DRAWS // 2))
     found = [_importance(p.name, draws[:, place], bool(matter[place])) for place, p in enumerate(parameters)]
     noise_end = float(np.quantile(draws[:, -1], 0.975))
     ranked = tuple(sorted(found, key=lambda one: (-one.share, one.name)))
-    return Importances(ranked, len(trials), METHOD, "", tuple(_warnings(record, trials, ranked)), noise_end)
+    return Importances(ranked, len(trials), METHOD, "", tuple(_warnings(record, parameters, trials, ranked)), noise_end)
 
 
 def comparable_trials(record: StudyRecord) -> list[TrialRecord]:
@@ -146,67 +139,6 @@ def _reason(parameters: Sequence[Parameter], trials: Sequence[TrialRecord]) -> s
     return ""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Axis:
-    """A parameter as the forest sees it.
-
-    Attributes:
-        parameter: which.
-        coded: its coordinates by trial; NaN where it was not active.
-        low: end of the coordinates, half a place outside of listed values, so that all of them weigh the same.
-        high: the other end.
-    """
-
-    parameter: Parameter
-    coded: np.ndarray
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, parameter: Parameter, trials: Sequence[TrialRecord]) -> _Axis:
-        """Reads the coordinates off the trials."""
-        values = [trial.params.get(parameter.name) for trial in trials]
-        coded = np.array([math.nan if value is None else coordinate(parameter, value) for value in values])
-        low, high = bounds(parameter)
-        outside = 0.5 if is_listed(parameter) else 0.0
-        return cls(parameter, coded, low - outside, high + outside)
-
-    def columns(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns the columns of some trials: one, or one for each value of a choice without an order.
-
-        Where the parameter was not active it can do nothing, whatever its value; random values there teach the forest
-        just that, and weigh what the parameter does by how often it is active.
-        """
-        drawn = rng.uniform(self.low, self.high, len(chosen))
-        coded = np.where(np.isnan(self.coded[chosen]), drawn, self.coded[chosen])
-        if not is_categorical(self.parameter):
-            return coded[:, None]
-        places = np.round(coded)[:, None]
-        chosen_ones = np.clip(places, 0, len(self.limits) - 1) == np.arange(len(self.limits))
-        return np.asarray(chosen_ones, float)
-
-    @functools.cached_property
-    def limits(self) -> list[tuple[float, float]]:
-        """The ends of each column."""
-        if is_categorical(self.parameter):
-            return [(0.0, 1.0)] * round(self.high - self.low)
-        return [(self.low, self.high)]
-
-
-def _bootstrap(parameters: Sequence[Parameter], trials: Sequence[TrialRecord], seed: int) -> np.ndarray:
-    """Shares of draws from the trials, of shape (draws, parameters + 1); the last column is noise."""
-    axes = [_Axis.of(parameter, trials) for parameter in parameters]
-    scores = np.array([trial.score for trial in trials])
-    found = []
-    for draw in range(_DRAWS):
-        rng = generator(seed, "importance", draw)
-        chosen = rng.integers(len(scores), size=min(len(scores), _ROWS))
-        shares = _shares(axes, scores, chosen, rng, derive(seed, "importance forest", draw))
-        if shares is not None:
-            found.append(shares)
-    return np.reshape(found, (-1, len(axes) + 1))
-
-
 def _better_half(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
     sign = -1 if direction == "max" else 1
     return sorted(trials, key=lambda trial: (sign * (trial.score or 0.0), trial.number))[: len(trials) // 2]
@@ -219,32 +151,18 @@ def _beats_noise(draws: np.ndarray) -> np.ndarray:
     return np.asarray((draws[:, :-1] > draws[:, -1:]).mean(axis=0) >= _BEATEN)
 
 
-def _shares(
-    axes: Sequence[_Axis], scores: np.ndarray, chosen: np.ndarray, rng: np.random.Generator, seed: int
-) -> np.ndarray | None:
-    """Shares of all parameters, which sum to 1, and of a column of random numbers, on their scale."""
-    columns = np.hstack([*(axis.columns(chosen, rng) for axis in axes), rng.random((len(chosen), 1))])
-    widths = [*(len(axis.limits) for axis in axes), 1]
-    places = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
-    limits = np.array([*(ends for axis in axes for ends in axis.limits), (0.0, 1.0)])
-    fanova = _Fanova(_TREES, _DEPTH, 2 * _LEAF, _LEAF, seed)
-    try:
-        fanova.fit(columns, scores[chosen], limits, places)
-    except RuntimeError:  # all scores of the draw are equal
-        return None
-    found = np.array([fanova.get_importance(place)[0] for place in range(len(places))])
-    explained = float(found[:-1].sum())
-    scaled: np.ndarray | None = found / explained if explained > 0 else None
-    return scaled
-
-
 def _importance(name: str, shares: np.ndarray, matters: bool) -> ParameterImportance:
     share = float(shares.mean())
     low, high = (float(end) for end in np.quantile(shares, [0.025, 0.975]))
     return ParameterImportance(name, share, min(low, share), max(high, share), matters)
 
 
-def _warnings(record: StudyRecord, trials: Sequence[TrialRecord], found: Sequence[ParameterImportance]) -> list[str]:
+def _warnings(
+    record: StudyRecord,
+    parameters: Sequence[Parameter],
+    trials: Sequence[TrialRecord],
+    found: Sequence[ParameterImportance],
+) -> list[str]:
     told = []
     needed = _TRUSTED_PER_PARAMETER * len(found)
     if len(trials) < needed:
@@ -258,6 +176,23 @@ def _warnings(record: StudyRecord, trials: Sequence[TrialRecord], found: Sequenc
         told.append(f"{pruned} pruned trials do not count, so bad regions are seen less than they were tried.")
     if unlike > 0:
         told.append(f"{unlike} completed trials were trained for other numbers of epochs, and do not count.")
-    if len(trials) > _ROWS:
-        told.append(f"each draw takes {_ROWS} of the {len(trials)} trials: intervals are those of so many.")
+    crowded = [p.name for p in parameters if _crowding(p, trials) > _CROWDED]
+    if crowded:
+        told.append(
+            f"most trials lie in a small part of the range of {', '.join(crowded)}: what happens elsewhere "
+            "rests on few, and the order behind the first is uncertain."
+        )
+    if len(trials) > ROWS:
+        told.append(f"each draw takes {ROWS} of the {len(trials)} trials: intervals are those of so many.")
     return told
+
+
+def _crowding(parameter: Parameter, trials: Sequence[TrialRecord]) -> float:
+    """The share of trials in the most crowded quarter of a range; 0 for what has no order."""
+    values = [value for trial in trials if (value := trial.params.get(parameter.name)) is not None]
+    places = np.array([coordinate(parameter, value) for value in values])
+    low, high = bounds(parameter)
+    if is_categorical(parameter):
+        return 0.0
+    parts = np.minimum((places - low) / (high - low) * _QUARTERS, _QUARTERS - 1).astype(int)
+    return float(np.bincount(parts).max() / len(parts))

@@ -161,7 +161,9 @@ class _Narrowing:
         )
         known = self._known.get(parameter.name)
         if known is not None and known not in kept:
-            kept = [value for value in parameter.values if value in kept or value == known]
+            new = [value for value in kept if value not in parameter.values]
+            order = [*new, *parameter.values] if kept[0] in new else [*parameter.values, *new]
+            kept = [value for value in order if value in kept or value == known]
             reason += f"; {format_value(known)} for the baseline"
         self._reasons[parameter.name] = reason
         if len(kept) == 1:

@@ -12,7 +12,7 @@ from made import Surface, record_of, sampled
 from synthetic import synthetic_space
 
 from search_spaces import SearchSpace
-from tuning.analysis import importance
+from tuning.analysis import fanova
 from tuning.analysis.importance import Importances, importances
 
 SPACE = """\
@@ -33,7 +33,7 @@ parameters:
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rankings need no fine intervals."""
-    monkeypatch.setattr(importance, "_DRAWS", 12)
+    monkeypatch.setattr(fanova, "DRAWS", 8)
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +71,19 @@ def _names(found: Importances) -> list[str]:
     return [one.name for one in found.parameters]
 
 
-@pytest.mark.parametrize("tpe", [False, True], ids=["random", "tpe"])
-@pytest.mark.parametrize(
-    ("surface", "first"),
-    [
-        (_additive, [["learning_rate"], ["dropout"], ["label_smoothing"]]),
-        (_interaction, [["dropout", "learning_rate"], ["label_smoothing"]]),
-        (_choice, [["class_weighting"], ["learning_rate"]]),
-        (_conditional, [["backbone_lr_fraction"], ["learning_rate"]]),
-    ],
-)
-def test_ranks_constructed_surfaces_right(
-    space: SearchSpace, surface: Surface, first: list[list[str]], tpe: bool
-) -> None:
-    """By known shares of the variance; whether trials lie at random or crowd around the best; all others come after."""
-    found = importances(sampled(space, surface, 100, tpe=tpe, noise=0.01))
+SURFACES = [
+    (_additive, [["learning_rate"], ["dropout"], ["label_smoothing"]]),
+    (_interaction, [["dropout", "learning_rate"], ["label_smoothing"]]),
+    (_choice, [["class_weighting"], ["learning_rate"]]),
+    (_conditional, [["backbone_lr_fraction"], ["learning_rate"]]),
+]
+"""And which parameters come first, in groups whose members count alike."""
+
+
+@pytest.mark.parametrize(("surface", "first"), SURFACES)
+def test_ranks_constructed_surfaces_right(space: SearchSpace, surface: Surface, first: list[list[str]]) -> None:
+    """By known shares of the variance; what does nothing comes after; shares sum to 1, within their intervals."""
+    found = importances(sampled(space, surface, 100, noise=0.01))
     names = _names(found)
     for group in first:
         assert set(names[: len(group)]) == set(group)
@@ -95,21 +93,35 @@ def test_ranks_constructed_surfaces_right(
     assert all(0 <= one.low <= one.share <= one.high <= 1 for one in found.parameters)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("surface", "first"), SURFACES)
+def test_trials_that_crowd_around_the_best_show_what_matters_most(
+    space: SearchSpace, surface: Surface, first: list[list[str]]
+) -> None:
+    """TPE's trials; what comes first is right for five seeds of six or more, and the crowd is warned of."""
+    right, warned = 0, 0
+    for seed in range(6):
+        found = importances(sampled(space, surface, 100, tpe=True, noise=0.01, seed=seed))
+        right += set(_names(found)[: len(first[0])]) == set(first[0])
+        warned += "small part of the range" in " ".join(found.warnings)
+    assert right >= 5
+    assert warned >= 3
+
+
 def test_shares_are_those_of_the_variance(space: SearchSpace) -> None:
     """16 : 4 : 1 of an additive surface, within the forest's means; dead parameters get next to nothing."""
-    found = importances(sampled(space, _additive, 250))
+    found = importances(sampled(space, _additive, 200))
     true = {"learning_rate": 16 / 21, "dropout": 4 / 21, "label_smoothing": 1 / 21}
     for one in found.parameters:
         assert one.share == pytest.approx(true.get(one.name, 0), abs=0.08)
 
 
-@pytest.mark.parametrize("tpe", [False, True], ids=["random", "tpe"])
-def test_a_minimized_objective_is_ranked_alike(space: SearchSpace, tpe: bool) -> None:
+def test_a_minimized_objective_is_ranked_alike(space: SearchSpace) -> None:
     """Which direction is better changes which half is looked at by itself, and not the order."""
     content = space.model_dump() | {"objective": "val_loss", "direction": "min"}
     lower = SearchSpace.model_validate(content)
-    found = importances(sampled(lower, lambda values: -_additive(values), 80, tpe=tpe, noise=0.01))
-    assert _names(found)[0] == "learning_rate"
+    found = importances(sampled(lower, lambda values: -_additive(values), 60, noise=0.01))
+    assert _names(found)[:2] == ["learning_rate", "dropout"]
 
 
 def test_dead_parameters_are_not_told_from_noise(space: SearchSpace) -> None:
@@ -169,7 +181,7 @@ def test_only_trials_of_one_length_are_compared(space: SearchSpace) -> None:
 
 def test_the_same_seed_gives_the_same_result(space: SearchSpace) -> None:
     """A report that is written again says the same; another seed differs within the interval."""
-    record = sampled(space, _additive, 40)
+    record = sampled(space, _additive, 22)
     assert importances(record) == importances(record)
     assert importances(record) != importances(record, seed=1)
 
@@ -194,11 +206,11 @@ def test_fanova_is_that_of_optuna(space: SearchSpace) -> None:
         ]
     )
     theirs = optuna.importance.FanovaImportanceEvaluator(n_trees=4, max_depth=64, seed=5).evaluate(study, params=names)
-    axes = [importance._Axis.of(parameter, trials) for parameter in parameters]
-    fanova = importance._Fanova(4, 64, 2, 1, 5)
+    axes = [fanova._Axis.of(parameter, trials) for parameter in parameters]
+    method = fanova._Fanova(4, 64, 2, 1, 5)
     every = np.arange(len(trials))
     columns = np.hstack([axis.columns(every, np.random.default_rng(0)) for axis in axes])
     limits = np.array([ends for axis in axes for ends in axis.limits])
-    fanova.fit(columns, np.array([trial.score for trial in trials]), limits, [np.array([0]), np.array([1])])
-    ours = {name: fanova.get_importance(place)[0] for place, name in enumerate(names)}
+    method.fit(columns, np.array([trial.score for trial in trials]), limits, [np.array([0]), np.array([1])])
+    ours = {name: method.get_importance(place)[0] for place, name in enumerate(names)}
     assert ours == pytest.approx(theirs)
