@@ -33,7 +33,7 @@ def study_description(record: StudyRecord) -> str:
 def _sentences(record: StudyRecord, trial: TrialRecord) -> Iterator[str]:
     study, values = record.started.study, _values(trial.params)
     if trial.confirms:
-        size, seed = trial.config["image_size"], trial.config["seed"]
+        size, seed = (trial.config.get(name, "?") for name in ("image_size", "seed"))
         how = f"{trial.folds} fold{'s' if trial.folds > 1 else ''}, {size} px, seed {seed}"
         yield f"Training that confirms trial {trial.confirms} of study {study} ({how}): {values}."
     else:
@@ -65,9 +65,9 @@ def _searched(record: StudyRecord) -> Iterator[Block]:
         f"Space {started.space}, {record.trials_wanted} trials, proposed by {started.algorithm} with seed "
         f"{started.seed}, for the {aim} {started.objective} on validation images in {folds}."
     )
-    domains = {parameter["name"]: _domain(parameter) for parameter in started.definition["parameters"]}
+    domains = [(parameter["name"], _domain(parameter)) for parameter in started.definition.get("parameters", [])]
     if domains:
-        yield Table(("parameter", "values"), list(domains.items()))
+        yield Table(("parameter", "values"), domains)
 
 
 def _images(record: StudyRecord) -> str:
@@ -120,11 +120,13 @@ def _number(value: object) -> str:
 
 
 def _domain(parameter: Mapping[str, Any]) -> str:
-    if parameter["type"] == "choice":
+    """The values of a parameter as the space has it, be it of another version of this program."""
+    if "values" in parameter:
         words = ", ".join(map(_number, parameter["values"]))
     else:
-        words = f"{_number(parameter['min'])} to {_number(parameter['max'])}"
+        words = f"{_number(parameter.get('min'))} to {_number(parameter.get('max'))}"
         words += f" in steps of {_number(parameter['step'])}" if parameter.get("step") else ""
         words += ", logarithmic" if parameter.get("log") else ""
-    conditions = [f"{name} is {' or '.join(map(_number, values))}" for name, values in parameter["when"].items()]
+    needed = parameter.get("when") or {}
+    conditions = [f"{name} is {' or '.join(map(_number, values))}" for name, values in needed.items()]
     return words + (f"; where {' and '.join(conditions)}" if conditions else "")
