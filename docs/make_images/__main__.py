@@ -129,7 +129,12 @@ def compare(tour: Tour) -> None:
         (tour.work / "narrowed.yaml").unlink(missing_ok=True)
         terminal.run(NARROW, tour.work)
         terminal.run(tour.line(NEXT), tour.work)
-    tour.show("compare.svg", "tune compare first second --plot roc.png")
+    command = "tune compare first second --plot roc.png"
+    lines = terminal.run(command, tour.work).ansi()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    metrics = plain.index("Metrics")
+    differences = next(number for number, text in enumerate(plain) if text.startswith("Against "))
+    terminal.save(command, [*lines[:metrics], "…", "", *lines[differences:]], IMAGES / "compare.svg")
     save_small((tour.work / "roc.png").read_bytes(), IMAGES / "compare-roc.png")
 
 
