@@ -34,7 +34,7 @@ NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15 
 
 _SEEN_FROM, _SEEN_UNTIL = "t0022", "t0034"  # trials during which the search is looked at
 _MIDWAY = re.compile(r"\b[6-9]/10 epochs")  # one of them has curves by then
-_LIVE_COLUMNS = 148
+_LIVE_COLUMNS = 154
 _WIDE_PX, _PHONE_PX = 1280, 390
 _MLFLOW_DRAWS_MS = 12_000
 
