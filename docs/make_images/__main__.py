@@ -34,7 +34,7 @@ NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15 
 
 _SEEN_FROM, _SEEN_UNTIL = "t0022", "t0034"  # trials during which the search is looked at
 _MIDWAY = re.compile(r"\b[6-9]/10 epochs")  # one of them has curves by then
-_LIVE_COLUMNS = 148
+_LIVE_COLUMNS = 154
 _WIDE_PX, _PHONE_PX = 1280, 390
 _MLFLOW_DRAWS_MS = 12_000
 
@@ -129,7 +129,12 @@ def compare(tour: Tour) -> None:
         (tour.work / "narrowed.yaml").unlink(missing_ok=True)
         terminal.run(NARROW, tour.work)
         terminal.run(tour.line(NEXT), tour.work)
-    tour.show("compare.svg", "tune compare first second --plot roc.png")
+    command = "tune compare first second --plot roc.png"
+    lines = terminal.run(command, tour.work).ansi()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    metrics = plain.index("Metrics")
+    differences = next(number for number, text in enumerate(plain) if text.startswith("Against "))
+    terminal.save(command, [*lines[:metrics], "…", "", *lines[differences:]], IMAGES / "compare.svg")
     save_small((tour.work / "roc.png").read_bytes(), IMAGES / "compare-roc.png")
 
 

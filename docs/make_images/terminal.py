@@ -8,6 +8,7 @@ import io
 import os
 import pty
 import re
+import select
 import shlex
 import struct
 import subprocess
@@ -30,7 +31,9 @@ _TEMPLATE = re.sub(r"@font-face \{\{.*?\}\}\s*|<!--.*?-->\s*", "", CONSOLE_SVG_F
 )
 
 Watcher = Callable[[Screen], None]
-"""Is shown the screen whenever something was written to it."""
+"""Is shown the screen whenever the command pauses, so that it sees whole pictures."""
+
+_PAUSE_S = 0.1
 
 
 class CommandError(RuntimeError):
@@ -76,8 +79,13 @@ def run(command: str, folder: Path, *, watch: Watcher = lambda screen: None, col
 
 
 def _follow(master: int, screen: Screen, watch: Watcher) -> None:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder, is_new = codecs.getincrementaldecoder("utf-8")("replace"), False
     while True:
+        if not select.select([master], [], [], _PAUSE_S)[0]:
+            if is_new:
+                watch(screen)
+            is_new = False
+            continue
         try:
             written = os.read(master, 65536)
         except OSError:  # how Linux says that the last writer has gone
@@ -85,7 +93,7 @@ def _follow(master: int, screen: Screen, watch: Watcher) -> None:
         if not written:
             return
         screen.write(decoder.decode(written))
-        watch(screen)
+        is_new = True
 
 
 def save(command: str, lines: list[str], file: Path, *, columns: int = COLUMNS) -> None:

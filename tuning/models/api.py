@@ -103,14 +103,17 @@ def predict(
     from tuning.output import complain
 
     named = named_images([Path(images)] if isinstance(images, (str, Path)) else map(Path, images))
+    if not named.images:
+        raise ImageError("\n".join(named.refused) or "images: expected at least one, got none.")
     start_tensorflow()
     from tuning.models.prediction import COLUMNS, predict_images
     from tuning.models.registry import Registry
 
-    said = predict_images(Registry.of_existing(Store.at(store), tracking_uri), model, named.images, triage=triage)
+    registry = Registry.of_existing(Store.at(store), tracking_uri)
+    said = predict_images(registry, model, named.images, triage=triage)
     refused = [*named.refused, *said.refused]
     if not said.rows:
-        raise ImageError("\n".join(refused) or "predict: expected at least one image, got none.")
+        raise ImageError("\n".join(refused))
     for sentence in [*named.notes, *said.warnings, *refused]:
         complain(sentence)
     return pd.DataFrame(said.rows, columns=list(COLUMNS))

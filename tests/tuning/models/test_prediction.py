@@ -23,12 +23,14 @@ from typer.testing import CliRunner
 
 from pneumo_core.classifier import ClassifierSettings
 from pneumo_core.dataset import index_dataset
+from pneumo_core.errors import ImageError
 from pneumo_core.familiarity import FAMILIARITY_FILE, Familiarity
 from pneumo_core.images import read_images
 from pneumo_core.model import PROBABILITY_LAYER
 from pneumo_core.prediction_panel import Panel, plot_predictions
 from tuning.cli import app
 from tuning.models import prediction
+from tuning.models.api import predict as predict_in_notebook
 from tuning.models.model_folder import write_model_folder
 from tuning.models.prediction import COLUMNS
 from tuning.models.registry import ModelReference
@@ -112,6 +114,23 @@ def test_a_folder_becomes_csv(predict: Predict, phantoms: Path, tmp_path: Path) 
     code, document, _ = predict(phantoms / "test", "--csv", tmp_path / "rows.csv", "--json")
     assert (tmp_path / "rows.csv").read_text() == out
     assert [str(row["probability"]) for row in json.loads(document)] == [row["probability"] for row in rows]
+
+
+def test_notebooks_get_the_rows_of_the_command(
+    predict: Predict, folder: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data frame with the same columns and numbers; what is no image is named, and alone it is an error."""
+    images = [phantoms / "test", phantoms / "nothing.png"]
+    _, document, _ = predict(*images, "--triage", "--json")
+    monkeypatch.undo()
+    monkeypatch.setattr("tuning.models.registry.Registry.of_existing", lambda store, uri: _Shelf(folder))
+    frame = predict_in_notebook(images, triage=True)
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(json.loads(document)))
+    assert "nothing.png" in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"nothing\.png"):
+        predict_in_notebook(phantoms / "nothing.png")
+    with pytest.raises(ImageError, match="at least one"):
+        predict_in_notebook([])
 
 
 def test_an_image_may_come_by_standard_input(predict: Predict, phantoms: Path) -> None:

@@ -26,6 +26,7 @@ from pneumo_core.preprocessing import Preprocessing
 from tuning.api import run_study
 from tuning.cli import app
 from tuning.models import promotion as promotion_module
+from tuning.models.api import promote_study
 from tuning.models.promotion import PromotionResult, promote
 from tuning.models.registry import Registry, check_alias
 from tuning.models.study_images import acquaintance
@@ -197,7 +198,7 @@ def test_the_model_brings_its_card_and_its_origin_along(
 def test_a_dry_run_registers_nothing(study: tuple[Store, StudyRecord]) -> None:
     """Built and checked, by what needs no test folder, and no trace in the registry."""
     store, record = study
-    result = promote(store, "faces", model="dry", dry_run=True)
+    result = promote_study("faces", model="dry", dry_run=True, store=store.root, progress=False)
     assert (result.promoted, result.version, result.policy) == (False, None, "default")
     assert [check.requirement for check in result.checks] == ["latency of one image", "size", "trial"]
     assert result.reasons[1:] == ["trial: not confirmed, required: confirmed"]
