@@ -1,4 +1,4 @@
-"""How long it takes to look at a long study, beyond imports: `tune leaderboard` and `tune list`.
+"""How long it takes to look at a long study, beyond imports: `tune leaderboard`, `tune report` and `tune list`.
 
     python benchmarks/analysis.py [--trials 2000] [--epochs 10]
 
@@ -64,8 +64,8 @@ def json_s(folder: StudyFolder) -> float:
     return min(once() for _ in range(ROUNDS))
 
 
-def leaderboard_rows(root: Path, trials: int, epochs: int) -> list[list[str]]:
-    """Measures the leaderboard of one long study; returns a row for each way of asking."""
+def study_rows(root: Path, trials: int, epochs: int) -> list[list[str]]:
+    """Measures leaderboard and report of one long study; returns a row for each way of asking."""
     space = synthetic_space(SPACE.replace("epochs: 3", f"epochs: {epochs}"))
     long, short = Store.at(root / "long"), Store.at(root / "short")
     least = json_s(write_study(long, trials=trials, space=space))
@@ -78,6 +78,7 @@ def leaderboard_rows(root: Path, trials: int, epochs: int) -> list[list[str]]:
             200,
         ),
         "`tune leaderboard --csv -`": (("leaderboard", "made", "--csv", "-"), 200),
+        "`tune report --no-explain`": (("report", "made", "--no-explain"), 200),
     }
     measured = {
         name: beyond_imports_s(long, short, *words, columns=columns) for name, (words, columns) in asked.items()
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="analysis-"))
-    rows = [*leaderboard_rows(root, asked.trials, asked.epochs), *list_rows(root, 100, 50)]
+    rows = [*study_rows(root, asked.trials, asked.epochs), *list_rows(root, 100, 50)]
     text = (
         f"A made-up study of {asked.trials:,} trials of {asked.epochs} epochs. Seconds of a processor beyond imports, "
         f"medians of {ROUNDS}; the last column against reading each line of the journal as JSON, which is the least "

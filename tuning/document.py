@@ -141,7 +141,8 @@ a { color: var(--link); } a:not(:hover) { text-decoration: none; } section { scr
   --bad: #a4123a; --warning: #7a5b00; --good: #1d6b43; --link: #000; }
   body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
   section { border: 0; padding: 0; } h2 { break-after: avoid; } figure, tr, .figures { break-inside: avoid; }
-  figure, .wide { overflow: visible; } .drawing svg { min-width: 0 !important; max-height: 20cm; } }
+  figure, .wide { overflow: visible; } .drawing svg { min-width: 0 !important; max-height: 20cm; }
+  .columns { grid-template-columns: 1fr 1fr; } }
 """
 
 
