@@ -45,7 +45,7 @@ def _rendered(block: Block, width: int) -> Iterator[RenderableType]:
             yield _grid(Table(("", "", ""), block.figures))
         case Columns():
             for one in block.blocks:
-                yield from _rendered(one)
+                yield from _rendered(one, width)
         case Table():
             yield from (_grid(part) for part in _parts(block, width))
 
