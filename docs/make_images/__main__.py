@@ -124,12 +124,12 @@ def narrow(tour: Tour) -> None:
 
 
 def compare(tour: Tour) -> None:
-    """compare.svg, compare-roc.png: the next study against the first."""
+    """compare.svg, compare-roc.png: the winners of both studies against the recipe."""
     if not tour.has("second"):
         (tour.work / "narrowed.yaml").unlink(missing_ok=True)
         terminal.run(NARROW, tour.work)
         terminal.run(tour.line(NEXT), tour.work)
-    command = "tune compare first second --plot roc.png"
+    command = "tune compare first/t0001 first second --plot roc.png"
     lines = terminal.run(command, tour.work).ansi()
     plain = [Text.from_ansi(line).plain for line in lines]
     metrics = plain.index("Metrics")
@@ -154,6 +154,9 @@ def mlflow(tour: Tour) -> None:
             page.goto("about:blank")
             page.goto(address)
             page.wait_for_timeout(_MLFLOW_DRAWS_MS)  # it never falls silent, so there is nothing better to wait for
+            if (more := page.get_by_text("Show more", exact=True)).count():  # of a long description
+                more.first.click()
+                page.wait_for_timeout(500)
             save(page, IMAGES / f"mlflow-{name}.png")
 
 
