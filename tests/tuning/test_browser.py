@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from synthetic import write_study
+
+from tuning.analysis.report import write_report
+from tuning.store import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -75,7 +79,42 @@ def test_the_study_says_what_was_found(shown: Shown, page: Page) -> None:
     page.get_by_text(f"Best of 4 trials: {best.trial} (").wait_for()
 
 
-# The report's file (`tuning.analysis.report.write_report`) is opened here too: charts are there, nothing is fetched.
+@pytest.fixture(scope="module")
+def report_address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a study of sixty trials, some failed and some pruned, as a file."""
+    store = Store.at(tmp_path_factory.mktemp("reported"))
+    write_study(store, "made", trials=60)
+    return write_report(store, "made").as_uri()
+
+
+@pytest.mark.parametrize("width_px", [1280, 390])
+def test_the_report_has_its_charts_and_asks_for_nothing(browser: Browser, report_address: str, width_px: int) -> None:
+    """On a desk and on a phone: every chart has a size and lines, nothing sticks out, no request, no complaint."""
+    page = browser.new_page(viewport={"width": width_px, "height": 900})
+    asked, told = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: told.append(message.text))
+    page.goto(report_address)
+    titles = page.locator("section h2").all_text_contents()
+    assert {"Summary", "History", "What mattered", "Configurations", "Learning curves", "What next"} <= set(titles)
+    charts = page.locator("section svg[role=img]")
+    assert charts.count() >= 6
+    for chart in charts.all():
+        box = chart.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) > 100
+        assert chart.locator("path").count() > 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= width_px
+    assert (asked, told) == ([report_address], [])
+    page.close()
+
+
+def test_mlflow_shows_the_report_of_the_study(shown: Shown, page: Page) -> None:
+    """Among the files of the study's run, as a page with its charts."""
+    page.goto(shown.page.replace("?", "/artifacts/report.html?"))
+    report = page.frame_locator("iframe").first
+    report.get_by_role("heading", name="Study first").wait_for()
+    assert report.locator("svg[role=img]").count() >= 2
 
 
 def _abbreviates(title: str, name: str) -> bool:
