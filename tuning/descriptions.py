@@ -7,8 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from tuning.analysis.baseline import baseline
+from tuning.analysis.gain import gain_over
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, Section, Table, Text, as_markdown, markdown_text
+from tuning.protocol import images_in_words
+from tuning.ranking import objective_of
 from tuning.record import StudyRecord, TrialRecord
 
 _REASON_LIMIT = 300
@@ -72,10 +75,10 @@ def _searched(record: StudyRecord) -> Iterator[Block]:
 
 def _images(record: StudyRecord) -> str:
     started = record.started
-    counts = ", ".join(f"{count} for {role}" for role, count in started.images.items())
     classes = " and ".join(started.class_names)
     folder = PurePath(started.data_root).name
-    return f"{folder} ({classes}): {counts}; none of the test folder. Digest {started.data_digest[:_DIGEST_LENGTH]}."
+    words = f"{folder} ({classes}): {images_in_words(started)}; none of the test folder."
+    return f"{words} Digest {started.data_digest[:_DIGEST_LENGTH]}."
 
 
 def _summary(record: StudyRecord, best: TrialRecord) -> str:
@@ -95,9 +98,10 @@ def _found(record: StudyRecord, best: TrialRecord) -> Iterator[str]:
         yield f"{sentence[0].upper()}{sentence[1:]}."
     if first is not None:
         yield f"Baseline, {first.trial}: {_values(first.params)}; {_scored(first, objective)}."
-    if first is not None and best is not first and best.score is not None and first.score is not None:
-        change = best.score - first.score
-        yield f"The best has {abs(change):.4f} {'more' if change > 0 else 'less'} than that in the search."
+    gain = None if first is None or best is first else gain_over(best, first, objective_of(record))
+    if gain is not None:
+        basis = "both confirmed" if gain.of == "confirmed" else "in the search, which flatters its best"
+        yield f"Gain of the best over the baseline: {gain.in_words()}, {basis}."
 
 
 def _scored(trial: TrialRecord, objective: str) -> str:

@@ -162,7 +162,7 @@ class ProgressView:
         self._say(f"{trial.trial}  {outcome}  {trial.duration_s:.1f} s  {values_words(trial)}")
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
 
 
 class _Screen:

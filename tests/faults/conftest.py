@@ -44,4 +44,4 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, space: Path, images: Path) -> StudyRecord:
     """The study as it ends if nothing happens to it."""
     store = tmp_path_factory.mktemp("undisturbed")
-    return run_study(str(space), images, study="s", store=store, workers=0, progress=False).record
+    return run_study(str(space), images, study="s", store=store, workers=0, plots=False, progress=False).record

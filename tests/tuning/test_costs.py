@@ -30,7 +30,7 @@ def test_passes_are_told_before_and_after_they_were_made(tiny_space: Path, phant
     assert wanted["duration_s"] > 0
     assert before["disk"]["activations"] == wanted["bytes"]
     assert not (tmp_path / "store").exists()
-    run_study(str(tiny_space), phantoms, store=tmp_path / "store", workers=0, progress=False)
+    run_study(str(tiny_space), phantoms, store=tmp_path / "store", workers=0, plots=False, progress=False)
     kept = sum(path.stat().st_size for path in (tmp_path / "store" / "cache").glob("*/data.bin"))
     assert kept == wanted["bytes"]
     after = _cost(tiny_space, phantoms, tmp_path / "store")

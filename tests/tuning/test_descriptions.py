@@ -64,11 +64,12 @@ def test_a_study_begins_with_its_best_and_names_baseline_and_space(record: Study
     text = study_description(record)
     assert text.startswith(f"Best of 40 trials: {best.trial} (")
     assert "- Baseline, t0001: head_units 512, dropout 0.5" in text
-    assert f"The best has {best.score - record.trials['t0001'].score:.4f} more than that in the search." in text
+    gain = best.score - record.trials["t0001"].score
+    assert f"Gain of the best over the baseline: +{gain:.4f}, in the search, which flatters its best." in text
     assert "not confirmed" in text.lower()
     assert "| dropout | 0 to 0.6 in steps of 0.1 |" in text
     assert "| backbone_lr_fraction | 0.01 to 0.1, logarithmic; where unfrozen_layers is 1 or 2 |" in text
-    assert "3654 for training, 914 for validation; none of the test folder" in text
+    assert "3654 training and 914 validation images; none of the test folder" in text
 
 
 def test_a_study_without_a_result_says_what_it_searches(record: StudyRecord) -> None:

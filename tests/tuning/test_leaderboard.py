@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -323,15 +322,3 @@ def test_json_is_the_rows_alone(store: Store) -> None:
     rows = json.loads(_tune("leaderboard", "made", "--json", "--top", 2, "--metric", "brier", store=store).stdout)
     assert [row["rank"] for row in rows] == [1, 2]
     assert not any(row["baseline"] for row in rows)
-
-
-def test_two_thousand_trials_take_less_than_three_seconds(tmp_path: Path) -> None:
-    """Of a processor, from the journal to the last line, on a narrow terminal and on a wide one."""
-    store = Store.at(tmp_path)
-    write_study(store, trials=2000)
-    for columns in (80, 200):
-        begun = time.process_time()
-        result = _tune("leaderboard", "made", store=store, columns=columns)
-        elapsed_s = time.process_time() - begun
-        assert "t2000" in result.stdout
-        assert elapsed_s < 3

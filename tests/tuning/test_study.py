@@ -76,14 +76,24 @@ def test_known_configuration_comes_first_and_conditions_show(finished: Finished)
 def test_same_seed_gives_the_same_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
     """A second study with the same seed agrees to the last digit, run ids and durations aside."""
     store, _, _ = finished
-    run_study(str(tiny_space), phantoms, study="second", store=store.root, workers=0, progress=False)
+    run_study(str(tiny_space), phantoms, study="second", store=store.root, workers=0, plots=False, progress=False)
     assert _without_runs(store, "second") == _without_runs(store, "first")
 
 
 def test_another_seed_gives_another_leaderboard(finished: Finished, tiny_space: Path, phantoms: Path) -> None:
     """The seed reaches search and training."""
     store, _, _ = finished
-    run_study(str(tiny_space), phantoms, study="seeded", trials=2, seed=7, store=store.root, workers=0, progress=False)
+    run_study(
+        str(tiny_space),
+        phantoms,
+        study="seeded",
+        trials=2,
+        seed=7,
+        store=store.root,
+        workers=0,
+        plots=False,
+        progress=False,
+    )
     first, seeded = (load_record(store, name).trials for name in ("first", "seeded"))
     assert first["t0001"].params == seeded["t0001"].params
     assert first["t0001"].score != seeded["t0001"].score
@@ -131,7 +141,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trial_module, "execute_trial", second_diverges)
-    result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, workers=0, progress=False)
+    result = run_study(str(tiny_space), phantoms, trials=3, store=tmp_path, workers=0, plots=False, progress=False)
     assert result.summary()["trials"] == {"completed": 2, "failed": 1}
     last = result.record.ranked()[-1]
     assert (last.trial, last.status, last.reason) == ("t0002", "failed", "loss became nan in epoch 1")
@@ -139,7 +149,7 @@ def test_a_diverging_trial_fails_and_the_study_goes_on(
 
 def test_a_really_diverging_training_fails_its_trial(tmp_path: Path, wild_space: Path, phantoms: Path) -> None:
     """A weight decay that multiplies weights by -99 in each step: every trial fails, none completes."""
-    result = run_study(str(wild_space), phantoms, store=tmp_path / "store", workers=0, progress=False)
+    result = run_study(str(wild_space), phantoms, store=tmp_path / "store", workers=0, plots=False, progress=False)
     assert result.summary()["best"] is None
     assert result.record.ended is not None
     assert result.record.ended.status == "failed"
@@ -158,7 +168,7 @@ def test_a_bug_ends_the_study_at_once_and_is_recorded(
 
     monkeypatch.setattr(trial_module, "execute_trial", broken)
     with pytest.raises(ZeroDivisionError):
-        run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, workers=0, progress=False)
+        run_study(str(tiny_space), phantoms, study="buggy", store=tmp_path, workers=0, plots=False, progress=False)
     record = load_record(Store.at(tmp_path), "buggy")
     assert record.ended is not None
     assert (record.ended.status, record.ended.reason) == ("failed", "ZeroDivisionError: a bug")
@@ -190,7 +200,7 @@ def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantom
 def test_the_time_limit_starts_no_further_trial(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
     """A study over its time ends with what it has."""
     result = run_study(
-        str(tiny_space), phantoms, time_limit_s=1e-3, trials=50, store=tmp_path, workers=0, progress=False
+        str(tiny_space), phantoms, time_limit_s=1e-3, trials=50, store=tmp_path, workers=0, plots=False, progress=False
     )
     assert len(result.record.trials) <= 1
     assert result.record.ended is not None
@@ -201,7 +211,7 @@ def test_hyperband_trains_rungs(tmp_path: Path, tiny_space: Path, phantoms: Path
     """Short rungs run fewer epochs of the same schedule, and say so."""
     result = run_study(
         str(tiny_space), phantoms, algorithm="hyperband", trials=6, overrides={"epochs": 3, "patience": 0},
-        store=tmp_path, workers=0, progress=False,
+        store=tmp_path, workers=0, plots=False, progress=False,
     )  # fmt: skip
     trials = result.record.trials.values()
     assert {trial.params["stop_after"] for trial in trials} == {1, 3}
@@ -218,11 +228,11 @@ def test_nothing_is_left_behind_by_what_is_refused(tmp_path: Path, tiny_space: P
     ]
     for error, arguments in refused:
         with pytest.raises(error):
-            run_study(str(tiny_space), study="mine", store=store, workers=0, progress=False, **arguments)  # type: ignore[arg-type]
+            run_study(str(tiny_space), study="mine", store=store, workers=0, plots=False, progress=False, **arguments)  # type: ignore[arg-type]
     assert Store.at(store).study_names() == []
-    run_study(str(tiny_space), phantoms, study="mine", trials=1, store=store, workers=0, progress=False)
+    run_study(str(tiny_space), phantoms, study="mine", trials=1, store=store, workers=0, plots=False, progress=False)
     with pytest.raises(StudyError, match="already exists"):
-        run_study(str(tiny_space), phantoms, study="mine", store=store, workers=0, progress=False)
+        run_study(str(tiny_space), phantoms, study="mine", store=store, workers=0, plots=False, progress=False)
 
 
 def test_a_tracking_store_that_breaks_does_not_break_the_study(
@@ -266,7 +276,9 @@ def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
         real(client, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", fails_once)
-    record = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False).record
+    record = run_study(
+        str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, plots=False, progress=False
+    ).record
     client = MlflowClient(record.started.tracking_uri)
     run_id = record.trials["t0001"].run_id or ""
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -289,7 +301,7 @@ def test_a_study_whose_run_cannot_be_made_says_so_once(
 
     monkeypatch.setattr(MlflowClient, "create_run", refused)
     monkeypatch.setattr(launch_module, "_PATIENCE_S", 3.0)
-    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, plots=False, progress=False)
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
     told = [line for line in capsys.readouterr().err.splitlines() if "no trial waits for it" in line]
     assert len(told) == 1
@@ -308,7 +320,7 @@ def test_out_of_memory_costs_one_trial(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(trial_module, "train", exhausted)
-    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, progress=False)
+    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, plots=False, progress=False)
     assert result.summary()["trials"] == {"completed": 0, "failed": 2}
     assert "out of memory with image_size 32" in (result.record.trials["t0001"].reason or "")
 
@@ -345,7 +357,9 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(trial_module, "apply_in_batches", refused)
-    run_study(str(tiny_space), phantoms, study="cached", trials=3, store=store.root, workers=0, progress=False)
+    run_study(
+        str(tiny_space), phantoms, study="cached", trials=3, store=store.root, workers=0, plots=False, progress=False
+    )
     assert [trial.score for trial in load_record(store, "cached").trials.values()] == [
         trial.score for trial in list(record.trials.values())[:3]
     ]

@@ -58,7 +58,7 @@ def test_a_study_makes_one_pass_for_what_can_be_foreseen(
         return real(config, weights, wanted)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "build_prefixes", counted)
-    run_study(str(tiny_space), phantoms, study="s", store=tmp_path, workers=0, progress=False)
+    run_study(str(tiny_space), phantoms, study="s", store=tmp_path, workers=0, plots=False, progress=False)
     used = {trial.config["unfrozen_layers"] for trial in load_record(Store.at(tmp_path), "s").trials.values()}
     assert used == {0, 1}
     assert cuts == [[module.Cut(5, True), module.Cut(4, False)]]

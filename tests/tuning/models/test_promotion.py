@@ -53,7 +53,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> tuple[Sto
     """A study with a frozen and an unfrozen trial; standardized features, two head layers."""
     root = tmp_path_factory.mktemp("store")
     (root / "faces.yaml").write_text(SPACE)
-    result = run_study(str(root / "faces.yaml"), phantoms, study="faces", store=root, workers=0, progress=False)
+    result = run_study(
+        str(root / "faces.yaml"), phantoms, study="faces", store=root, workers=0, plots=False, progress=False
+    )
     return Store.at(root), result.record
 
 
@@ -274,7 +276,7 @@ def test_a_study_without_a_completed_trial_has_nothing_to_promote(
     tmp_path: Path, wild_space: Path, phantoms: Path
 ) -> None:
     """Said so, instead of promoting the least bad failure."""
-    run_study(str(wild_space), phantoms, study="wild", store=tmp_path, workers=0, progress=False)
+    run_study(str(wild_space), phantoms, study="wild", store=tmp_path, workers=0, plots=False, progress=False)
     with pytest.raises(StudyError, match="no completed trial"):
         promote(Store.at(tmp_path), "wild")
     with pytest.raises(StudyError, match="is failed, expected a completed one"):
@@ -358,7 +360,7 @@ def test_a_model_whose_files_are_gone_is_said_to_be(tmp_path: Path, phantoms: Pa
     import shutil
 
     (tmp_path / "faces.yaml").write_text(SPACE.replace("trials: 2", "trials: 1"))
-    run_study(str(tmp_path / "faces.yaml"), phantoms, study="s", store=tmp_path, workers=0, progress=False)
+    run_study(str(tmp_path / "faces.yaml"), phantoms, study="s", store=tmp_path, workers=0, plots=False, progress=False)
     promote(Store.at(tmp_path), "s", policy="demo")
     shutil.rmtree(tmp_path / "artifacts" / "faces" / "models")
     code, out, err = _predict(Store.at(tmp_path), next((phantoms / "test/NORMAL").iterdir()))
