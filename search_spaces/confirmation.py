@@ -14,6 +14,8 @@ class Confirmation(BaseModel):
 
     top: int = Field(default=3, ge=0)
     """How many leading configurations; 0 for no confirmation."""
+    baseline: bool = False
+    """Whether the first known configuration is confirmed too, so that the gain over it is not flattered."""
     seeds: int = Field(default=2, ge=1)
     """Trainings of each, with seeds that the search did not use."""
     folds: int | None = Field(default=None, ge=1, le=20)

@@ -191,6 +191,7 @@ def confirm_study(
     *,
     top: int = 5,
     seeds: int = 3,
+    baseline: bool = True,
     folds: int | None = None,
     image_size: int | None = None,
     time_limit_s: float | None = None,
@@ -204,6 +205,7 @@ def confirm_study(
         study: its name.
         top: how many leading configurations.
         seeds: trainings of each, with seeds that the search did not use.
+        baseline: train the first known configuration again too, so that the gain over it is not flattered.
         folds: by patient; those of the search, or 5 where it has a hold-out, if None.
         image_size: side of the images in px, if it shall be another.
         time_limit_s: no training is started after this many seconds.
@@ -221,7 +223,7 @@ def confirm_study(
     from tuning.launch import resume_study as resume
 
     given = {"workers": workers, "time_limit_s": time_limit_s}
-    how = confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size)
+    how = confirmation(top=top, seeds=seeds, baseline=baseline, folds=folds, image_size=image_size)
     with _view(progress) as view:
         return resume(Store.at(store), study, confirm=how, work=said(given), progress=view)
 

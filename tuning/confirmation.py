@@ -19,6 +19,7 @@ from scipy import integrate, stats
 
 from pneumo_core.errors import StoreError
 from search_spaces import Confirmation
+from tuning.analysis.baseline import has_baseline_values
 from tuning.events import StudyConfirmed, TrialConfirmed, TrialStarted, TrialUnconfirmed
 from tuning.protocol import DEFAULT_FOLDS
 from tuning.record import StudyRecord, TrialRecord
@@ -54,17 +55,26 @@ def leaders(record: StudyRecord, top: int) -> list[TrialRecord]:
     return list(found.values())[:top]
 
 
+def confirmed_ones(record: StudyRecord) -> list[TrialRecord]:
+    """Returns the trials to be confirmed: as many leaders as are wanted, and after them the baseline if that is too."""
+    if not record.confirm:
+        return []
+    wanted, candidates = Confirmation(**record.confirm), leaders(record, len(record.searched))
+    others = [trial for trial in candidates[wanted.top :] if has_baseline_values(record, trial)]
+    return candidates[: wanted.top] + (others if wanted.baseline else [])
+
+
 def retrainings(record: StudyRecord, leading: Sequence[TrialRecord] | None = None) -> list[Retraining]:
-    """Returns all trainings that confirm a study's leaders, in their order: one of each, then the next one.
+    """Returns all trainings that confirm trials of a study, in their order: one of each, then the next one.
 
     Args:
         record: of the study.
-        leading: the leaders; as many of the search's best as are to be confirmed if None.
+        leading: the trials; those that are to be confirmed if None.
     """
     if not record.confirm:
         return []
     wanted = Confirmation(**record.confirm)
-    leading = leaders(record, wanted.top) if leading is None else leading
+    leading = confirmed_ones(record) if leading is None else leading
     seeds = range(1, wanted.seeds + 1)
     return [_retraining(record, leader, wanted, seed) for seed in seeds for leader in leading]
 
@@ -105,7 +115,7 @@ def next_retraining(record: StudyRecord, running: Collection[str]) -> TrialStart
 
 def expected_s(record: StudyRecord) -> float:
     """Returns about how long confirming the leaders will take one worker, in seconds, by what epochs took so far."""
-    if not record.confirm or not (led := leaders(record, record.confirm["top"])):
+    if not (led := confirmed_ones(record)):
         return 0.0
     wanted = Confirmation(**record.confirm)
     trainings = wanted.seeds * len(led)

@@ -137,7 +137,7 @@ def _confirming_cost(
     """As if the leaders took as long as the foreseeable trials do on average."""
     if not confirm.top:
         return None
-    folds, trainings = confirming_folds(confirm, folds), min(confirm.top, trials) * confirm.seeds
+    folds, trainings = confirming_folds(confirm, folds), min(confirm.top + confirm.baseline, trials) * confirm.seeds
     each_s = statistics.mean(timer.trial_s(config, folds) for config in configs)
     return {"trainings": trainings, "folds": folds, "s": trainings * each_s}
 

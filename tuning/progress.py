@@ -252,4 +252,5 @@ def _confirmation_in_words(record: StudyRecord) -> str:
     if not record.confirm:
         return ""
     top, seeds = record.confirm["top"], record.confirm["seeds"]
-    return f"; then the best {top} are confirmed, {seeds} seed{'s' if seeds > 1 else ''} each"
+    baseline = " and the baseline" if record.confirm.get("baseline") else ""
+    return f"; then the best {top}{baseline} are confirmed, {seeds} seed{'s' if seeds > 1 else ''} each"

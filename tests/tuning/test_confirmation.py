@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
+from synthetic import write_study
 
 from pneumo_core.errors import ConfigError, DatasetError, DivergedError, StudyError
 from pneumo_core.evaluation_report import evaluate
@@ -260,6 +261,17 @@ def test_a_hold_out_is_confirmed_in_five_folds() -> None:
         record = _record(Confirmation(top=1, seeds=1, folds=asked).model_dump(), searched)
         _tried(record, "t0001", 0.9)
         assert [planned.folds for planned in retrainings(record)] == [expected]
+
+
+def test_the_baseline_is_confirmed_beside_the_leaders(tmp_path: Path) -> None:
+    """Once, whether it leads or not; else the gain over it would be that of a score that was chosen."""
+    write_study(Store.at(tmp_path), trials=12)
+    record = load_record(Store.at(tmp_path), "made")
+    best = [trial.trial for trial in leaders(record, 12)]
+    assert "t0001" not in best[:2]
+    for top, asked, expected in ((2, True, [*best[:2], "t0001"]), (2, False, best[:2]), (12, True, best)):
+        record.confirm = Confirmation(top=top, seeds=1, baseline=asked).model_dump()
+        assert [planned.confirms for planned in retrainings(record)] == expected
 
 
 def test_the_time_that_confirming_takes_is_foreseen() -> None:

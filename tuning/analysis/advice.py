@@ -168,13 +168,13 @@ def _failures(record: StudyRecord, space: SearchSpace) -> Iterator[Advice]:
 def _tied(record: StudyRecord) -> Iterator[Advice]:
     tied = [place.trial for place in record.places if place.tied]
     if len(record.places) > 1 and tied:
-        seeds = 2 * int(record.confirm.get("seeds", 2))
+        seeds, top = 2 * int(record.confirm.get("seeds", 2)), record.confirm.get("top", len(record.places))
         names = ", ".join(dict.fromkeys([record.places[0].trial, *tied]))
         yield Advice(
             "tied",
             "",
             f"{names}: the confirmation could not tell them apart; confirm them with more seeds or folds: "
-            f"tune confirm {record.started.study} --top {len(record.places)} --seeds {seeds}.",
+            f"tune confirm {record.started.study} --top {top} --seeds {seeds}.",
         )
         return
     best = record.best()

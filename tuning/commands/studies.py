@@ -186,6 +186,9 @@ def confirm_study(
     study: StudyArgument,
     top: Annotated[int, typer.Option(min=1, help="How many leading configurations.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds that the search did not use.")] = 3,
+    baseline: Annotated[
+        bool, typer.Option("--baseline/--no-baseline", help="And of the baseline, so that the gain over it is honest.")
+    ] = True,
     folds: Annotated[
         int | None, typer.Option(min=1, max=20, help="Folds by patient; those of the search, or 5, if left out.")
     ] = None,
@@ -225,7 +228,7 @@ def confirm_study(
             study,
             data=data,
             force=force,
-            confirm=Confirmation(top=top, seeds=seeds, folds=folds, image_size=image_size),
+            confirm=Confirmation(top=top, seeds=seeds, baseline=baseline, folds=folds, image_size=image_size),
             work=said(given),
             progress=view,
             tell=tell,

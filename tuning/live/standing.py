@@ -171,7 +171,8 @@ class Standing:
     def retrainings(self) -> int:
         """How many trainings confirm the leaders; before the first of them as many as there can be."""
         confirm = self.record.confirm
-        return len(self._retrainings) or (confirm["top"] * confirm["seeds"] if confirm else 0)
+        most = (confirm["top"] + confirm.get("baseline", False)) * confirm["seeds"] if confirm else 0
+        return len(self._retrainings) or most
 
     @property
     def retrained(self) -> int:
