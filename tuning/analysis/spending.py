@@ -70,6 +70,11 @@ class Spending:
     passes: tuple[KeptPass, ...]
     gone: int
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether trials took no longer than the clock says, so that none ran beside another."""
+        return self.searching_s + self.confirming_s + self.lost_s <= self.wall_s + 1.0
+
 
 def spending(store: Store, folder: StudyFolder, record: StudyRecord, entries: Sequence[Entry]) -> Spending:
     """Adds up what a study took.
