@@ -99,11 +99,8 @@ def _at_an_edge(parameter: Parameter, best: Sequence[TrialRecord]) -> Iterator[A
         return
     domain = parameter.domain()
     listed = isinstance(parameter, ChoiceParameter) or (domain is not None and len(domain) <= 10)
-    if isinstance(parameter, ChoiceParameter):
-        first, last = parameter.values[0], parameter.values[-1]
-        end, other = (first, last) if found.side == "low" else (last, first)
-    else:
-        end, other = (parameter.min, parameter.max) if found.side == "low" else (parameter.max, parameter.min)
+    ends: Sequence[Any] = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.min, parameter.max)
+    end, other = (ends[0], ends[-1]) if found.side == "low" else (ends[-1], ends[0])
     where = "at" if listed else "in the outermost tenth of its range, towards"
     yield Advice(
         "edge",

@@ -1,0 +1,81 @@
+"""The summary of a report says what a study showed, and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from synthetic import synthetic_space, write_study
+
+from tuning.analysis.gain import Gain
+from tuning.analysis.report_account import account, advice
+from tuning.analysis.report_facts import ReportFacts, gather
+from tuning.analysis.report_summary import summary
+from tuning.document import Section, as_markdown
+from tuning.store import Store
+
+RECIPE = "name: recipe\ntrials: 1\nfixed: {weights: random, dropout: 0.5}\n"
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
+    """Of ten trials, with the baseline behind the best."""
+    store = Store.at(tmp_path_factory.mktemp("store"))
+    write_study(
+        store, "s", trials=10, failed=0.0, pruned=0.0, surface=lambda values: 0.8 + 0.1 * (values["dropout"] < 0.5)
+    )
+    return gather(store, "s")
+
+
+def _said(facts: ReportFacts) -> str:
+    return as_markdown("s", [Section("Summary", [*summary(facts)]), Section("What next", [*advice(facts)])])
+
+
+def test_a_study_of_one_trial_was_no_search(tmp_path: Path) -> None:
+    """Nothing was chosen, nothing can be narrowed, and a space without parameters has no baseline to speak of."""
+    store = Store.at(tmp_path)
+    write_study(store, "recipe", trials=1, space=synthetic_space(RECIPE), surface=lambda values: 0.9)
+    write_study(store, "one", trials=1)
+    recipe, one = _said(gather(store, "recipe")), _said(gather(store, "one"))
+    for said in (recipe, one):
+        assert "The one trial that completed: t0001" in said
+        assert "chosen" not in said
+        assert "narrow" not in said
+    assert "the space has no first known configuration" in recipe
+    assert "no other trial completed" in one
+
+
+def test_a_gain_over_a_baseline_that_was_stopped_earlier_is_called_unfair(facts: ReportFacts) -> None:
+    """Hyperband may have dropped the recipe in its first rung."""
+    assert "not fair" not in _said(facts)
+    assert facts.baseline is not None
+    config = facts.baseline.config | {"stop_after": 1}
+    stopped = dataclasses.replace(facts, baseline=dataclasses.replace(facts.baseline, config=config, epochs=1))
+    assert "Hyperband stopped the baseline after 1 epoch, and trained" in _said(stopped)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        (Gain(-0.02, "search", (-0.03, -0.01)), "Behind the baseline"),
+        (Gain(0.02, "search", (0.01, 0.03)), "Ahead of the baseline"),
+        (Gain(0.02, "search", (-0.01, 0.05)), "Not to be told from the baseline"),
+        (Gain(0.0, "search"), "Level with the baseline"),
+    ],
+)
+def test_the_verdict_is_what_the_interval_says(facts: ReportFacts, gain: Gain, verdict: str) -> None:
+    """A loss is a loss, and what confirms the gain trains the baseline again too."""
+    said = _said(dataclasses.replace(facts, gain=gain))
+    assert verdict in said
+    assert "tune confirm s --top 10" in said
+
+
+def test_time_saved_is_taken_from_the_clock_only_if_trials_ran_one_by_one(facts: ReportFacts) -> None:
+    """Seconds of trials side by side are no seconds by the clock."""
+    from tuning.analysis.spending import KeptPass
+
+    kept = KeptPass(64, 5, False, 1000, 0.01, 0.0, 100_000)
+    for wall_s, said in ((1000.0, "would have taken about 33 min instead of 17 min"), (5.0, "ran side by side")):
+        spending = dataclasses.replace(facts.spending, wall_s=wall_s, passes=(kept,))
+        assert said in as_markdown("s", [Section("Time", [*account(dataclasses.replace(facts, spending=spending))])])
