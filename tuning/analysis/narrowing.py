@@ -67,8 +67,8 @@ def narrowed(record: StudyRecord, importances: Importances, top: int | None = No
     best = leading(record) if top is None else leaders(record, top)
     if len(best) < FEWEST_LEADERS:
         raise StudyError(
-            f"study {record.started.study}: expected at least {FEWEST_LEADERS} completed trials to narrow its space "
-            f"around, got {len(best)}."
+            f"study {record.started.study}: expected at least {FEWEST_LEADERS} completed trials of different "
+            f"configurations to narrow its space around, got {len(best)}."
         )
     if len({trial.score for trial in record.searched if trial.status == "completed"}) == 1:
         raise StudyError(
@@ -128,11 +128,14 @@ class _Narrowing:
         return tuple(entry for entry in entries if entry), sources
 
     def _description(self) -> str:
-        started = self._record.started
+        started, first = self._record.started, self._best[0]
+        reached = (
+            f"{first.confirmed.score:.4f} when confirmed" if first.confirmed else f"{first.score:.4f} in the search"
+        )
         return (
             f"Narrowed from the space {self._space.name} around the {len(self._best)} best trials of the study "
-            f"{started.study}, which reached {started.objective} {self._best[0].score:.4f} in "
-            f"{self._record.count('completed')} completed trials." + self._uncertainty()
+            f"{started.study}, of {self._record.count('completed')} completed ones; the first, {first.trial}, reached "
+            f"{started.objective} {reached}." + self._uncertainty()
         )
 
     def _uncertainty(self) -> str:

@@ -103,14 +103,14 @@ def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gai
         )
     if not gain.is_flattered:
         return
-    chosen = "was confirmed, the baseline was not: their scores in the search are compared, for which leaders were"
-    said = f"the winner {chosen} chosen" if best.confirmed else "the winner was chosen for this score"
+    said = (
+        "the winner was confirmed and the baseline was not, so only their single scores in the search can be compared"
+        if best.confirmed
+        else "the winner was chosen for this score, so the gain looks larger than it is"
+    )
     names = [trial.trial for trial in leaders(record, len(record.searched))]
     top = f" --top {max(names.index(base.trial) + 1, 5)}" if base.trial in names else ""
-    yield (
-        f"{said}, so the gain looks larger than it is; to know, train both again: "
-        f"tune confirm {record.started.study}{top}"
-    )
+    yield (f"{said}; to know, train both again: tune confirm {record.started.study}{top}")
 
 
 def _verdict(base: str, gain: Gain) -> str:
