@@ -78,11 +78,17 @@ def advice(facts: ReportFacts) -> Iterator[Block]:
 def origin(facts: ReportFacts) -> Iterator[Block]:
     """Yields commit, versions, seeds and the command that makes the study again."""
     record, started = facts.record, facts.record.started
-    yield Text("The same command, data and program give the same study, digit by digit with one worker.")
+    if record.forced:
+        yield Text("Data or program changed on the way, so no command makes the same study again.")
+    else:
+        yield Text("The same command, data and program give the same study, digit by digit with one worker.")
+    command = run_command(started)
+    if record.trials_wanted != started.trials:
+        command += f"; then tune resume {started.study} --trials {record.trials_wanted}"
     yield Table(
         _PAIR,
         [
-            ("command", run_command(started)),
+            ("command", command),
             ("study", f"{started.study}, {started.study_id[:_DIGITS] or UNKNOWN}"),
             ("space", f"{started.space}, digest {started.space_digest[:_DIGITS]}"),
             ("seed of the search", str(started.seed)),
@@ -115,6 +121,8 @@ def run_command(started: StudyStarted) -> str:
         words.append("--skip-unreadable")
     if not started.confirm:
         words.append("--no-confirm")
+    if started.start_from:
+        words += ["--start-from", f"{started.start_from['study']}:{len(started.start_from['trials'])}"]
     for name, value in started.overrides.items():
         words += ["--set", f"{name}={value}"]
     return shlex.join(words)
