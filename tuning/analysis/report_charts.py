@@ -42,6 +42,7 @@ class Charts:
         """Yields the scores in the order of the trials."""
         from tuning.analysis.charts.optimization_history import plot_optimization_history
 
+        yield from self._rungs()
         yield from self._draw(
             "optimization_history",
             lambda: plot_optimization_history(self.facts.record),
@@ -67,6 +68,7 @@ class Charts:
         from tuning.analysis.charts.slices import plot_slices
 
         record, names = self.facts.record, self._parameters()
+        yield from self._rungs()
         yield from self._draw(
             "parallel_coordinates",
             lambda: plot_parallel_coordinates(record, names),
@@ -124,6 +126,16 @@ class Charts:
             f"What share of the images with a probability are positive, of {first.name}{many}. On the dotted line a "
             "probability means what it says.",
         )
+
+    def _rungs(self) -> Iterator[Text]:
+        """Yields that scores are of unequal trainings, where Hyperband ended some earlier."""
+        done = [trial for trial in self.facts.record.searched if trial.status == "completed"]
+        epochs = sorted({int(trial.config.get("stop_after") or trial.config.get("epochs") or 0) for trial in done})
+        if len(epochs) > 1 and any(trial.config.get("stop_after") for trial in done):
+            yield Text(
+                f"Hyperband trained these for {', '.join(map(str, epochs))} epochs at most. Scores of all of them are "
+                "shown side by side, so a higher one may only have had more epochs."
+            )
 
     def _parameters(self) -> list[str]:
         """The searched parameters, the most important first, then in their own order."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from tuning.analysis.baseline import known_values, trained_shorter
+from tuning.analysis.baseline import known_values, trained_shorter, tried_values
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_facts import ReportFacts
 from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
@@ -81,6 +82,9 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     )
     if record.confirmed or not alone:
         yield from confirmation_sentences(record)
+    if base and record.started.start_from and _is_leader_of_another(record, base):
+        other = record.started.start_from["study"]
+        yield f"the baseline {base.trial} has the configuration of a leader of the study {other}"
     if known_values(record.started) is None:
         yield "there is no baseline: the space has no first known configuration"
     elif base is None:
@@ -91,6 +95,12 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     else:
         yield _verdict(base.trial, gain) + f": {gain.in_words()}, {_basis(gain)}"
         yield from _reservations(record, best, base, gain)
+
+
+def _is_leader_of_another(record: StudyRecord, base: TrialRecord) -> bool:
+    """Whether the study began with it; so it is where the space had no known configuration of its own."""
+    there: list[Mapping[str, Any]] = record.started.start_from["configurations"]
+    return any(all(config.get(name) == value for name, value in tried_values(base).items()) for config in there)
 
 
 def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gain: Gain) -> Iterator[str]:

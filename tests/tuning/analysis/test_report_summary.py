@@ -12,9 +12,10 @@ from synthetic import synthetic_space, write_study
 
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_account import account, advice
+from tuning.analysis.report_charts import Charts
 from tuning.analysis.report_facts import ReportFacts, gather
 from tuning.analysis.report_summary import summary
-from tuning.document import Section, as_markdown
+from tuning.document import Section, Text, as_markdown
 from tuning.store import Store
 
 RECIPE = "name: recipe\ntrials: 1\nfixed: {weights: random, dropout: 0.5}\n"
@@ -84,3 +85,25 @@ def test_time_saved_is_taken_from_the_clock_only_if_trials_ran_one_by_one(facts:
     for wall_s, said in ((1000.0, "would have taken about 33 min instead of 17 min"), (5.0, "ran side by side")):
         spending = dataclasses.replace(facts.spending, wall_s=wall_s, passes=(kept,))
         assert said in as_markdown("s", [Section("Time", [*account(dataclasses.replace(facts, spending=spending))])])
+
+
+def test_a_baseline_that_another_study_led_is_called_that(facts: ReportFacts) -> None:
+    """Where a space knows no configuration the first leader comes first, and it is no recipe."""
+    assert facts.baseline is not None
+    source = {"study": "first", "trials": ["t0003"], "configurations": [facts.baseline.config]}
+    started = dataclasses.replace(facts.record.started, start_from=source)
+    begun = dataclasses.replace(facts, record=dataclasses.replace(facts.record, started=started))
+    said = "has the configuration of a leader of the study first"
+    assert said in _said(begun)
+    assert said not in _said(facts)
+
+
+def test_charts_of_unequal_trainings_say_so(facts: ReportFacts) -> None:
+    """A later rung of Hyperband is ahead by its epochs alone."""
+    assert not [block for block in Charts(facts).history() if isinstance(block, Text)]
+    first, *others = facts.record.trials.values()
+    short = dataclasses.replace(first, config=first.config | {"stop_after": 1})
+    record = dataclasses.replace(facts.record, trials={trial.trial: trial for trial in (short, *others)})
+    text = next(iter(Charts(dataclasses.replace(facts, record=record)).history()))
+    assert isinstance(text, Text)
+    assert "for 1, 3 epochs at most" in text.text
