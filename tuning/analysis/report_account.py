@@ -147,7 +147,7 @@ def _saved(spent: Spending) -> Iterator[Block]:
         total = (
             f": without the cache the study would have taken about {time_in_words(spent.wall_s + saved)} instead of "
             f"{time_in_words(spent.wall_s)}"
-            if spent.one_by_one
+            if spent.side_by_side <= 1
             else ", summed over the trials that ran side by side"
         )
         yield Text(

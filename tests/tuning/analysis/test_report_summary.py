@@ -82,8 +82,8 @@ def test_time_saved_is_taken_from_the_clock_only_if_trials_ran_one_by_one(facts:
     from tuning.analysis.spending import KeptPass
 
     kept = KeptPass(64, 5, False, 1000, 0.01, 0.0, 100_000)
-    for wall_s, said in ((1000.0, "would have taken about 33 min instead of 17 min"), (5.0, "ran side by side")):
-        spending = dataclasses.replace(facts.spending, wall_s=wall_s, passes=(kept,))
+    for at_once, said in ((1, "would have taken about 33 min instead of 17 min"), (2, "ran side by side")):
+        spending = dataclasses.replace(facts.spending, wall_s=1000.0, passes=(kept,), side_by_side=at_once)
         assert said in as_markdown("s", [Section("Time", [*account(dataclasses.replace(facts, spending=spending))])])
 
 
