@@ -43,8 +43,8 @@ class Edge:
 def edge(parameter: Parameter, values: Sequence[Any]) -> Edge | None:
     """Returns the end of its range at which the values of leaders crowd, if they do.
 
-    At least half of them must be there, and more than evenly drawn ones would be at either end in 95 of 100 cases: in the
-    outermost tenth of a range, or at the outermost of listed values.
+    At least half of them must be there, and more than evenly drawn ones would be at either end in 95 of 100 cases: in
+    the outermost tenth of a range, or at the outermost of listed values.
 
     Args:
         parameter: whose values have an order.
