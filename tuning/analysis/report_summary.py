@@ -109,8 +109,9 @@ def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gai
         yield (
             f"the comparison is not fair: Hyperband stopped the baseline after {base.epochs} epoch"
             f"{'' if base.epochs == 1 else 's'}, and trained {best.trial} for {best.epochs}; more epochs alone may be "
-            "the gain"
+            "the gain, and tune confirm keeps these epochs"
         )
+        return
     if not gain.is_flattered:
         return
     said = (
@@ -120,7 +121,7 @@ def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gai
     )
     names = [trial.trial for trial in leaders(record, len(record.searched))]
     top = f" --top {max(names.index(base.trial) + 1, 5)}" if base.trial in names else ""
-    yield (f"{said}; to know, train both again: tune confirm {record.started.study}{top}")
+    yield f"{said}; to know, train both again: tune confirm {record.started.study}{top}"
 
 
 def _verdict(base: str, gain: Gain) -> str:

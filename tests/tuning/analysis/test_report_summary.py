@@ -58,6 +58,7 @@ def test_a_gain_over_a_baseline_that_was_stopped_earlier_is_called_unfair(facts:
     config = facts.baseline.config | {"stop_after": 1}
     stopped = dataclasses.replace(facts, baseline=dataclasses.replace(facts.baseline, config=config, epochs=1))
     assert "Hyperband stopped the baseline after 1 epoch, and trained" in _said(stopped)
+    assert "train both again" not in _said(stopped)  # a confirmation would stop it as early
 
 
 @pytest.mark.parametrize(
