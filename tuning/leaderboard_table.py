@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tuning.analysis.baseline import trained_shorter
 from tuning.analysis.gain import Gain
 from tuning.grid import Column, Grid
 from tuning.ranking import Criterion, Ends, format_value, objective_of
@@ -157,10 +158,12 @@ def _gain_sentences(board: Leaderboard) -> Iterator[str]:
     if own is None or first is None:
         return
     if first == own:
-        yield f"the baseline, {own.trial.trial}, is first: nothing better was found"
+        found = "nothing better was found" if own.rank == 1 else f"in the whole study it has rank {own.rank}"
+        yield f"the baseline, {own.trial.trial}, is first: {found}"
     elif first.gain:
         gained = _gained(first.gain, board.criterion.metric)
-        yield f"gain of {first.trial.trial} over the baseline, {own.trial.trial}: {gained}"
+        short = "; but Hyperband stopped the baseline earlier" if trained_shorter(own.trial, first.trial) else ""
+        yield f"gain of {first.trial.trial} over the baseline, {own.trial.trial}: {gained}{short}"
 
 
 def _gained(gain: Gain, metric: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search_spaces import ChoiceParameter, Parameter, SearchSpace
+from tuning.analysis.baseline import tried_values
 from tuning.analysis.edges import edge
 from tuning.analysis.failures import failure_regions
 from tuning.analysis.importance import FEWEST_TRIALS, Importances, ParameterImportance, comparable_trials
@@ -58,7 +59,7 @@ def advise(record: StudyRecord, importances: Importances) -> list[Advice]:
         if importance and is_dead(importance, importances):
             found.append(_dead(space, parameter, importance, best))
         found += _starved(parameter, trials)
-    return [*found, *_failures(record, space), *_tied(record), *_progress(record, trials), *_few(space, trials)]
+    return [*found, *_failures(record, space), *_tied(record), *_progress(record, space, trials), *_few(space, trials)]
 
 
 def leading(record: StudyRecord) -> list[TrialRecord]:
@@ -98,16 +99,14 @@ def _at_an_edge(parameter: Parameter, best: Sequence[TrialRecord]) -> Iterator[A
         return
     domain = parameter.domain()
     listed = isinstance(parameter, ChoiceParameter) or (domain is not None and len(domain) <= 10)
-    if isinstance(parameter, ChoiceParameter):
-        end = parameter.values[0 if found.side == "low" else -1]
-    else:
-        end = parameter.min if found.side == "low" else parameter.max
+    ends: Sequence[Any] = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.min, parameter.max)
+    end, other = (ends[0], ends[-1]) if found.side == "low" else (ends[-1], ends[0])
     where = "at" if listed else "in the outermost tenth of its range, towards"
     yield Advice(
         "edge",
         parameter.name,
         f"{parameter.name}: {found.count} of the {found.of} leaders lie {where} {format_value(end)}, its "
-        f"{'smallest' if found.side == 'low' else 'largest'} value; the best may lie beyond it: search to "
+        f"{'smallest' if end < other else 'largest'} value; the best may lie beyond it: search to "
         f"{format_value(found.beyond)}.",
     )
 
@@ -197,9 +196,12 @@ def _tied(record: StudyRecord) -> Iterator[Advice]:
         )
 
 
-def _progress(record: StudyRecord, trials: Sequence[TrialRecord]) -> Iterator[Advice]:
-    """Whether the end of the search still gained something."""
-    if len(trials) < 2 * _FEWEST_ACTIVE:
+def _progress(record: StudyRecord, space: SearchSpace, trials: Sequence[TrialRecord]) -> Iterator[Advice]:
+    """Whether the end of the search still gained something; rungs of Hyperband are not drawn one like the other."""
+    if len(trials) < 2 * _FEWEST_ACTIVE or any(trial.config.get("stop_after") for trial in trials):
+        return
+    if len({repr(tried_values(trial)) for trial in record.searched if trial.over}) == space.size():
+        yield Advice("exhausted", "", f"all {space.size()} configurations of the space were tried: search a wider one.")
         return
     earlier = trials[: len(trials) - len(trials) // 4]
     best, before = _by_score(trials, record)[0], _by_score(earlier, record)[0]
@@ -208,17 +210,26 @@ def _progress(record: StudyRecord, trials: Sequence[TrialRecord]) -> Iterator[Ad
         yield Advice(
             "exhausted",
             "",
-            f"none of the last {count} of {len(trials)} completed trials was better than {best.trial}; more trials of "
-            "the same space will hardly be: narrow it, or search something else.",
+            f"none of the last {count} of {len(trials)} completed trials was better than {best.trial}; that alone is "
+            "no proof (of trials drawn at random it happens in 3 of 4 studies), but a narrowed space promises more.",
         )
         return
     gain = abs((best.score or 0.0) - (before.score or 0.0))
     yield Advice(
         "improving",
         "",
-        f"the last {count} of {len(trials)} completed trials gained {gain:.4f} ({best.trial} over {before.trial}); the "
-        f"search was not at its end: tune resume {record.started.study} --trials {2 * record.trials_wanted}.",
+        f"the last {count} of {len(trials)} completed trials gained {gain:.4f} ({best.trial} over {before.trial}), "
+        f"{_size_of(gain, best, record.started.objective)}the search may not have been at its end: "
+        f"tune resume {record.started.study} --trials {2 * record.trials_wanted}.",
     )
+
+
+def _size_of(gain: float, best: TrialRecord, objective: str) -> str:
+    """How a gain compares with what the images alone leave open, if that is known."""
+    low, high = best.intervals.get(objective) or (None, None)
+    if low is None or high is None:
+        return ""
+    return "less than these images can tell; " if gain < (high - low) / 2 else ""
 
 
 def _few(space: SearchSpace, trials: Sequence[TrialRecord]) -> Iterator[Advice]:
@@ -227,7 +238,7 @@ def _few(space: SearchSpace, trials: Sequence[TrialRecord]) -> Iterator[Advice]:
         yield Advice(
             "few_trials",
             "",
-            f"{len(trials)} completed trials for {len(space.parameters)} parameters are few: which of them matter is "
+            f"too few completed trials, {len(trials)} for {len(space.parameters)} searched: which parameters matter is "
             f"known from about {needed}.",
         )
 

@@ -22,6 +22,15 @@ def baseline(record: StudyRecord) -> TrialRecord | None:
     return max(same, key=lambda trial: (trial.epochs, -trial.number), default=None)
 
 
+def trained_shorter(baseline: TrialRecord, trial: TrialRecord) -> bool:
+    """Returns whether the baseline was stopped by Hyperband after fewer epochs than a trial was allowed.
+
+    What the trial is ahead is then also, or only, what more epochs gave it.
+    """
+    ours, theirs = (int(one.config.get("stop_after") or 0) for one in (baseline, trial))
+    return 0 < ours < (theirs or int(trial.config.get("epochs") or 0))
+
+
 def has_baseline_values(record: StudyRecord, trial: TrialRecord) -> bool:
     """Returns whether a trial of the search, over or not, is one of the space's first known configuration."""
     return not trial.confirms and tried_values(trial) == known_values(record.started)

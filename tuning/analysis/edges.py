@@ -43,8 +43,8 @@ class Edge:
 def edge(parameter: Parameter, values: Sequence[Any]) -> Edge | None:
     """Returns the end of its range at which the values of leaders crowd, if they do.
 
-    At least half of them must be there, and more than evenly drawn ones would be in 95 of 100 cases: in the outermost
-    tenth of a range, or at the outermost of listed values.
+    At least half of them must be there, and more than evenly drawn ones would be at either end in 95 of 100 cases: in
+    the outermost tenth of a range, or at the outermost of listed values.
 
     Args:
         parameter: whose values have an order.
@@ -61,7 +61,7 @@ def edge(parameter: Parameter, values: Sequence[Any]) -> Edge | None:
         "high": sum(at >= high - reach for at in coded),
     }
     side = max(counts, key=lambda name: counts[name])
-    if counts[side] < _MOST * len(coded) or binom.sf(counts[side] - 1, len(coded), chance) >= _CHANCE:
+    if counts[side] < _MOST * len(coded) or 2 * binom.sf(counts[side] - 1, len(coded), chance) >= _CHANCE:
         return None
     return Edge(side, counts[side], len(coded), beyond(parameter, side))
 

@@ -56,11 +56,20 @@ def _flattered(subject: Subject) -> str:
 
 def _unfinished(subjects: Sequence[Subject]) -> list[str]:
     how = {"pruned": "was ended early", "running": "is still running", "interrupted": "was interrupted"}
-    return [
+    unfinished = [
         f"{subject.name} {how.get(subject.trial.status, 'failed')}"
         for subject in subjects
         if subject.trial.status != "completed"
     ]
+    return [*unfinished, *_stopped(subjects)]
+
+
+def _stopped(subjects: Sequence[Subject]) -> list[str]:
+    """Rungs of Hyperband: a configuration that was trained further is ahead by that alone."""
+    allowed = {subject.name: subject.trial.config.get("stop_after") or 0 for subject in subjects}
+    if len(set(allowed.values())) < 2:
+        return []
+    return [f"{name} was stopped by Hyperband after {epochs} epochs" for name, epochs in allowed.items() if epochs]
 
 
 def _forced(subjects: Sequence[Subject]) -> list[str]:

@@ -175,7 +175,11 @@ def _warnings(
     if pruned > _PRUNED_SHARE * (pruned + len(trials)):
         told.append(f"{pruned} pruned trials do not count, so bad regions are seen less than they were tried.")
     if unlike > 0:
-        told.append(f"{unlike} completed trials were trained for other numbers of epochs, and do not count.")
+        epochs = trials[0].config.get("stop_after", 0)
+        told.append(
+            f"{unlike} completed trials were trained for other numbers of epochs, and do not count: this is what "
+            f"matters for the score after {epochs} epoch{'' if epochs == 1 else 's'}."
+        )
     crowded = [p.name for p in parameters if _crowding(p, trials) > _CROWDED]
     if crowded:
         told.append(

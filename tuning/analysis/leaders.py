@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import ConfigError, StudyError
@@ -102,6 +102,8 @@ def with_leaders(space: SearchSpace, source: StartFrom) -> tuple[SearchSpace, li
     Returns:
         The space, and a sentence for everything that was not taken over as it was.
     """
+    if not space.parameters:
+        return space, [f"{source.study}: no leader is tried, because the space searches nothing"]
     known = [dict(space.complete(entry)) for entry in space.start_with]
     taken: list[dict[str, Any]] = []
     told: list[str] = []
@@ -171,15 +173,10 @@ def _nearest(parameter: Parameter, value: Any) -> Any:
 def _other_settings(space: SearchSpace, source: StartFrom) -> list[str]:
     """What the leaders were trained with and the new study fixes otherwise."""
     fixed = {name: value for name, value in space.fixed.items() if name not in _ASIDE}
-    told = [
-        f"{name} {format_value(value)} instead of {format_value(there)}"
-        for name, value in fixed.items()
-        if (there := _common(source.configurations, name)) is not None and there != value
-    ]
+    told = []
+    for name, value in fixed.items():
+        there = [config[name] for config in source.configurations if name in config]
+        if any(one != value for one in there):
+            others = dict.fromkeys(format_value(one) for one in there if one != value)
+            told.append(f"{name} {format_value(value)} instead of {' or '.join(others)}")
     return [f"{source.study} was searched with other settings; this study has {', '.join(told)}"] if told else []
-
-
-def _common(configurations: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """The value that all configurations have; None if they differ."""
-    values = [config.get(name) for config in configurations]
-    return values[0] if all(value == values[0] for value in values) else None

@@ -22,7 +22,7 @@ FEWEST_LEADERS = 3
 """With fewer leaders that have a parameter, its range stays as it is."""
 
 _MARGIN = 0.1  # of the range, on either side of the leaders
-_FEWEST_TRIED = 3  # a choice tried less often is not dropped for having no leader
+_CHANCE = 0.05  # a choice stays if leaders drawn at random would miss it more often than this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ def narrowed(record: StudyRecord, importances: Importances, top: int | None = No
         top: how many leaders; a tenth of the completed trials, at least 5 and at most 20, if None.
 
     Raises:
-        StudyError: if fewer than three trials completed, or the space is of another version.
+        StudyError: if fewer than three trials completed, none is better than another, or the space is of another
+            version.
     """
     try:
         space = SearchSpace.model_validate(record.started.definition)
@@ -66,8 +67,13 @@ def narrowed(record: StudyRecord, importances: Importances, top: int | None = No
     best = leading(record) if top is None else leaders(record, top)
     if len(best) < FEWEST_LEADERS:
         raise StudyError(
-            f"study {record.started.study}: expected at least {FEWEST_LEADERS} completed trials to narrow its space "
-            f"around, got {len(best)}."
+            f"study {record.started.study}: expected at least {FEWEST_LEADERS} completed trials of different "
+            f"configurations to narrow its space around, got {len(best)}."
+        )
+    if len({trial.score for trial in record.searched if trial.status == "completed"}) == 1:
+        raise StudyError(
+            f"study {record.started.study}: all its completed trials have the same score, so none of them leads; "
+            "expected different ones to narrow its space around."
         )
     return _Narrowing(record, space, importances, best).result()
 
@@ -122,13 +128,22 @@ class _Narrowing:
         return tuple(entry for entry in entries if entry), sources
 
     def _description(self) -> str:
-        started = self._record.started
+        started, first = self._record.started, self._best[0]
+        reached = (
+            f"{first.confirmed.score:.4f} when confirmed" if first.confirmed else f"{first.score:.4f} in the search"
+        )
         return (
             f"Narrowed from the space {self._space.name} around the {len(self._best)} best trials of the study "
-            f"{started.study}, which reached {started.objective} {self._best[0].score:.4f} in "
-            f"{self._record.count('completed')} completed trials."
-            + (f" Which parameters mattered is not known: {unknown}" if (unknown := self._importances.reason) else "")
+            f"{started.study}, of {self._record.count('completed')} completed ones; the first, {first.trial}, reached "
+            f"{started.objective} {reached}." + self._uncertainty()
         )
+
+    def _uncertainty(self) -> str:
+        if self._importances.reason:
+            return f" Which parameters mattered is not known: {self._importances.reason}"
+        if not any(one.matters for one in self._importances.parameters):
+            return " No parameter was seen to matter, so the leaders may lie where they do by chance."
+        return ""
 
     def _take(self, parameter: Parameter) -> None:
         """Decides what becomes of one parameter."""
@@ -213,10 +228,12 @@ class _Narrowing:
 
 
 def _unordered(parameter: ChoiceParameter, values: Sequence[Any], tried: Mapping[Any, int]) -> tuple[list[Any], str]:
-    kept = [value for value in parameter.values if value in values or tried[value] < _FEWEST_TRIED]
+    total = sum(tried.values())
+    missed = {value: (1 - count / total) ** len(values) for value, count in tried.items()}
+    kept = [value for value in parameter.values if value in values or missed[value] >= _CHANCE]
     dropped = [value for value in parameter.values if value not in kept]
     if not dropped:
-        return kept, "as it was: leaders have all of it, or it was hardly tried"
+        return kept, "as it was: leaders have all of it, or may lack some by chance"
     without = ", ".join(f"{format_value(value)} (tried {tried[value]} times)" for value in dropped)
     return kept, f"no leader has {without}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search_spaces import builtin_spaces
+from tuning.analysis.narrowing import FEWEST_LEADERS
 from tuning.analysis.report_facts import FailureCause, ReportFacts
 from tuning.analysis.report_words import UNKNOWN, listed, sentence, size_in_words, time_in_words
 from tuning.analysis.spending import KeptPass, Spending
@@ -60,22 +61,34 @@ def failures(facts: ReportFacts) -> Iterator[Block]:
 
 def advice(facts: ReportFacts) -> Iterator[Block]:
     """Yields what to search next."""
-    if facts.advice:
+    if not facts.best:
+        yield Text("No trial completed, so there is nothing to go by: the failures come first.")
+    elif facts.advice:
         yield Items([sentence(one.sentence) for one in facts.advice])
     else:
         yield Text("Nothing that the trials tell so far speaks for another space.")
-    name = facts.record.started.study
-    yield Text(f"To go on from here: tune spaces narrow {name}, or tune run --start-from {name}.")
+    name, completed = facts.record.started.study, facts.record.count("completed")
+    narrow = (
+        f"tune spaces narrow {name}, or " if completed >= FEWEST_LEADERS and facts.record.started.parameters else ""
+    )
+    if completed:
+        yield Text(f"To go on from here: {narrow}tune run --start-from {name}.")
 
 
 def origin(facts: ReportFacts) -> Iterator[Block]:
     """Yields commit, versions, seeds and the command that makes the study again."""
     record, started = facts.record, facts.record.started
-    yield Text("The same command, data and program give the same study, digit by digit with one worker.")
+    if record.forced:
+        yield Text("Data or program changed on the way, so no command makes the same study again.")
+    else:
+        yield Text("The same command, data and program give the same study, digit by digit with one worker.")
+    command = run_command(started)
+    if record.trials_wanted != started.trials:
+        command += f"; then tune resume {started.study} --trials {record.trials_wanted}"
     yield Table(
         _PAIR,
         [
-            ("command", run_command(started)),
+            ("command", command),
             ("study", f"{started.study}, {started.study_id[:_DIGITS] or UNKNOWN}"),
             ("space", f"{started.space}, digest {started.space_digest[:_DIGITS]}"),
             ("seed of the search", str(started.seed)),
@@ -108,6 +121,8 @@ def run_command(started: StudyStarted) -> str:
         words.append("--skip-unreadable")
     if not started.confirm:
         words.append("--no-confirm")
+    if started.start_from:
+        words += ["--start-from", f"{started.start_from['study']}:{len(started.start_from['trials'])}"]
     for name, value in started.overrides.items():
         words += ["--set", f"{name}={value}"]
     return shlex.join(words)
@@ -129,12 +144,16 @@ def _saved(spent: Spending) -> Iterator[Block]:
     timed = [one for one in spent.passes if one.image_s is not None and one.images]
     if timed:
         saved = sum(one.spared_s for one in timed)
-        total = spent.wall_s + saved
+        total = (
+            f": without the cache the study would have taken about {time_in_words(spent.wall_s + saved)} instead of "
+            f"{time_in_words(spent.wall_s)}"
+            if spent.side_by_side <= 1
+            else ", summed over the trials that ran side by side"
+        )
         yield Text(
-            f"Keeping what frozen layers give saved about {time_in_words(max(saved, 0.0))} of processor time: without "
-            f"the cache the study would have taken about {time_in_words(total)} instead of "
-            f"{time_in_words(spent.wall_s)}. That is the images that trainings would have sent through these layers, "
-            "times the measured time of an image, less the passes that were made.",
+            f"Keeping what frozen layers give saved about {time_in_words(max(saved, 0.0))}{total}. That is the images "
+            "that trainings would have sent through these layers, times what an image took in the pass (to read it and "
+            "to write its output included, so this is an estimate), less the passes that were made.",
             "good" if saved > 0 else "",
         )
     header = ("frozen layers", "images of all epochs", "an image", "would have taken", "the pass took", "on disk")

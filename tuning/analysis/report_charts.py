@@ -42,11 +42,12 @@ class Charts:
         """Yields the scores in the order of the trials."""
         from tuning.analysis.charts.optimization_history import plot_optimization_history
 
+        yield from self._rungs()
         yield from self._draw(
             "optimization_history",
             lambda: plot_optimization_history(self.facts.record),
             "Each trial's score in the order of their start, and the best so far. A line that still climbs at its end "
-            "asks for more trials; one that has long been flat does not.",
+            "asks for more trials.",
         )
 
     def importance(self) -> Iterator[Block]:
@@ -57,7 +58,7 @@ class Charts:
             "importance",
             lambda: plot_importances(self.facts.importances),
             "Share of the differences between scores that follows from each parameter alone, with 95 % intervals. "
-            "Parameters whose intervals overlap cannot be ranked.",
+            "Where intervals overlap, the order may be another.",
         )
 
     def configurations(self) -> Iterator[Block]:
@@ -67,11 +68,12 @@ class Charts:
         from tuning.analysis.charts.slices import plot_slices
 
         record, names = self.facts.record, self._parameters()
+        yield from self._rungs()
         yield from self._draw(
             "parallel_coordinates",
             lambda: plot_parallel_coordinates(record, names),
-            "Each line is a trial. Where the best lines run together, a value matters; where they cross everywhere, it "
-            "does not.",
+            "Each line is a trial. Where the best lines run together and the others do not, a value may matter; a "
+            "search that has settled on a value draws most lines there, good or not.",
         )
         yield from self._draw(
             "slices",
@@ -82,7 +84,8 @@ class Charts:
             yield from self._draw(
                 "contour",
                 lambda: plot_contour(record, names[0], names[1]),
-                f"Scores by {names[0]} and {names[1]} together. Where no trial lies, the colour is a guess.",
+                f"Scores by {names[0]} and {names[1]} together. The colour is a mean over the trials "
+                "around, whatever their other values; where none is near, there is none.",
             )
 
     def learning(self) -> Iterator[Block]:
@@ -103,7 +106,8 @@ class Charts:
             "roc",
             lambda: plot_roc_curves({curve.name: curve.tables for curve in self.facts.curves}),
             "Sensitivity against false alarms at every threshold, with the bands in which the curves would lie for "
-            "other patients. Where bands overlap, these images do not tell the models apart.",
+            "other patients. Models may differ though their bands overlap, as both were scored on the same images: the "
+            "interval of the gain says whether they do.",
         )
 
     def calibration(self, point: OperatingPoint) -> Iterator[Drawing | Text]:
@@ -122,6 +126,16 @@ class Charts:
             f"What share of the images with a probability are positive, of {first.name}{many}. On the dotted line a "
             "probability means what it says.",
         )
+
+    def _rungs(self) -> Iterator[Text]:
+        """Yields that scores are of unequal trainings, where Hyperband ended some earlier."""
+        done = [trial for trial in self.facts.record.searched if trial.status == "completed"]
+        epochs = sorted({int(trial.config.get("stop_after") or trial.config.get("epochs") or 0) for trial in done})
+        if len(epochs) > 1 and any(trial.config.get("stop_after") for trial in done):
+            yield Text(
+                f"Hyperband trained these for {', '.join(map(str, epochs))} epochs at most. Scores of all of them are "
+                "shown side by side, so a higher one may only have had more epochs."
+            )
 
     def _parameters(self) -> list[str]:
         """The searched parameters, the most important first, then in their own order."""

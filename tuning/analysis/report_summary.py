@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from tuning.analysis.baseline import known_values, trained_shorter, tried_values
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_facts import ReportFacts
 from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
+from tuning.confirmation import leaders
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, KeyFigures, Text
 from tuning.ranking import format_value
+from tuning.record import StudyRecord, TrialRecord
 
 _NAMED = 3
 
@@ -71,25 +75,61 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     record, best, base, gain = facts.record, facts.best, facts.baseline, facts.gain
     if best is None:
         return
-    values = (f"{name} {format_value(value)}" for name, value in best.params.items() if value is not None)
-    yield f"best configuration: {best.trial} ({', '.join(values)})"
-    yield from confirmation_sentences(record)
-    if base is None:
+    values = ", ".join(f"{name} {format_value(value)}" for name, value in best.params.items() if value is not None)
+    alone = record.count("completed") == 1
+    yield f"{'the one trial that completed' if alone else 'best configuration'}: {best.trial}" + (
+        f" ({values})" if values else ""
+    )
+    if record.confirmed or not alone:
+        yield from confirmation_sentences(record)
+    if base and record.started.start_from and _is_leader_of_another(record, base):
+        other = record.started.start_from["study"]
+        yield f"the baseline {base.trial} has the configuration of a leader of the study {other}"
+    if known_values(record.started) is None:
+        yield "there is no baseline: the space has no first known configuration"
+    elif base is None:
         yield "there is no baseline: no trial of the space's first known configuration completed"
     elif gain is None:
-        yield f"the best trial is the baseline itself ({base.trial}): the search found nothing better"
+        nothing = "no other trial completed" if alone else "the search found nothing better"
+        yield f"the best trial is the baseline itself ({base.trial}): {nothing}"
     else:
         yield _verdict(base.trial, gain) + f": {gain.in_words()}, {_basis(gain)}"
-        if gain.is_flattered:
-            yield (
-                "the winner was chosen for this score, so the gain looks larger than it is; to know, train it again: "
-                f"tune confirm {record.started.study}"
-            )
+        yield from _reservations(record, best, base, gain)
+
+
+def _is_leader_of_another(record: StudyRecord, base: TrialRecord) -> bool:
+    """Whether the study began with it; so it is where the space had no known configuration of its own."""
+    there: list[Mapping[str, Any]] = record.started.start_from["configurations"]
+    return any(all(config.get(name) == value for name, value in tried_values(base).items()) for config in there)
+
+
+def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gain: Gain) -> Iterator[str]:
+    """What makes a gain less than it seems."""
+    if trained_shorter(base, best):
+        yield (
+            f"the comparison is not fair: Hyperband stopped the baseline after {base.epochs} epoch"
+            f"{'' if base.epochs == 1 else 's'}, and trained {best.trial} for {best.epochs}; more epochs alone may be "
+            "the gain, and tune confirm keeps these epochs"
+        )
+        return
+    if not gain.is_flattered:
+        return
+    said = (
+        "the winner was confirmed and the baseline was not, so only their single scores in the search can be compared"
+        if best.confirmed
+        else "the winner was chosen for this score, so the gain looks larger than it is"
+    )
+    names = [trial.trial for trial in leaders(record, len(record.searched))]
+    top = f" --top {max(names.index(base.trial) + 1, 5)}" if base.trial in names else ""
+    yield f"{said}; to know, train both again: tune confirm {record.started.study}{top}"
 
 
 def _verdict(base: str, gain: Gain) -> str:
     if gain.ends is None:
-        return f"{'ahead of' if gain.value > 0 else 'behind'} the baseline {base}, by how much for sure is not known"
+        how = "ahead of" if gain.value > 0 else "behind" if gain.value < 0 else "level with"
+        return f"{how} the baseline {base}, by how much for sure is not known"
+    if gain.ends[1] < 0:
+        return f"behind the baseline {base}"
     return (
         f"ahead of the baseline {base}" if gain.is_sure else f"not to be told from the baseline {base} by these images"
     )

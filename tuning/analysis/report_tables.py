@@ -29,11 +29,17 @@ def searched(facts: ReportFacts) -> Iterator[Block]:
     """Yields the space, with what the leaders took of it, and the data."""
     record = facts.record
     leading = _leading(record)
+    count = len(record.started.parameters)
+    if not count:
+        yield Text("Nothing was searched: the space fixes every setting.")
+        yield Table(_PAIR, [*_data(record)])
+        return
+    parameters = f"{count} parameter{'' if count == 1 else 's'}"
     yield Text(
-        f"{len(record.started.parameters)} parameters were searched by {record.started.algorithm}. The last column is "
-        f"what the {len(leading)} leading trials took: a narrow span in a wide range was found, not given."
+        f"Searched by {record.started.algorithm}: {parameters}. The last column is what the leading trials took "
+        f"({len(leading)} of them): a narrow span in a wide range was found, not given."
         if leading
-        else f"{len(record.started.parameters)} parameters are searched by {record.started.algorithm}."
+        else f"Searched by {record.started.algorithm}: {parameters}."
     )
     space = _space(record)
     if space is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pneumo_core.activation_store import ActivationStore, CacheEntry
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import ConfigError
-from tuning.events import AttemptFailed, AttemptStarted, StudyResumed, StudyStarted
+from tuning.events import AttemptFailed, AttemptStarted, Event, StudyResumed, StudyStarted, TrialCompleted, TrialFailed
 from tuning.journal import Entry
 from tuning.record import StudyRecord, TrialRecord
 from tuning.settings import recorded_cache
@@ -58,6 +58,7 @@ class Spending:
         artifact_bytes: of its runs' files; None where MLflow keeps them elsewhere.
         passes: kept ones that its trainings took their inputs from, and that are still there.
         gone: how many such passes are no longer in the cache.
+        side_by_side: as many trials were under way at once.
     """
 
     wall_s: float
@@ -69,6 +70,7 @@ class Spending:
     artifact_bytes: int | None
     passes: tuple[KeptPass, ...]
     gone: int
+    side_by_side: int
 
 
 def spending(store: Store, folder: StudyFolder, record: StudyRecord, entries: Sequence[Entry]) -> Spending:
@@ -92,6 +94,7 @@ def spending(store: Store, folder: StudyFolder, record: StudyRecord, entries: Se
         artifact_bytes=_artifacts(store, record),
         passes=passes,
         gone=gone,
+        side_by_side=_side_by_side(entry.event for entry in entries),
     )
 
 
@@ -116,6 +119,22 @@ def _lost_s(entries: Iterable[Entry]) -> Iterator[float]:
                 yield entry.at - begun.get(trial, entry.at)
             case StudyStarted() | StudyResumed():
                 begun.clear()
+
+
+def _side_by_side(events: Iterable[Event]) -> int:
+    """The most attempts that were under way at once."""
+    running: set[str] = set()
+    most = 0
+    for event in events:
+        match event:
+            case AttemptStarted(trial=trial):
+                running.add(trial)
+                most = max(most, len(running))
+            case AttemptFailed(trial=trial) | TrialCompleted(trial=trial) | TrialFailed(trial=trial):
+                running.discard(trial)
+            case StudyResumed():
+                running.clear()
+    return most
 
 
 def _trained_s(trials: Iterable[TrialRecord]) -> float:

@@ -88,7 +88,13 @@ def _workers(standing: Standing) -> int:
 def _under_way(standing: Standing, *, confirming: bool) -> float:
     """How much is done of the trials that run, in trials."""
     trials = [standing.record.trials[trial] for trial in standing.running]
-    return sum(trial.epochs / epochs_wanted(trial) for trial in trials if bool(trial.confirms) == confirming)
+    return sum(_done_share(trial) for trial in trials if bool(trial.confirms) == confirming)
+
+
+def _done_share(trial: TrialRecord) -> float:
+    """Of its own epochs: those of a trial that it continues were never its work."""
+    own = epochs_wanted(trial) - trial.first_epoch
+    return min((trial.epochs - trial.first_epoch) / own, 1.0) if own > 0 else 1.0
 
 
 def _training_s(standing: Standing, leader: TrialRecord) -> float:

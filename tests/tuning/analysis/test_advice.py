@@ -137,3 +137,32 @@ def test_few_trials_are_told_and_an_empty_study_says_no_more() -> None:
     """Advice never fails, whatever there is."""
     assert "ten" not in (found := _advice(record_of(SPACE, [])))
     assert set(found) == {("few_trials", "")}
+
+
+def test_the_end_of_a_search_of_rungs_or_of_all_configurations_says_nothing_of_more_trials() -> None:
+    """Trials of Hyperband differ in length, and a finite space has no more trials to give."""
+    record = sampled(SPACE, _rising, 40)  # type: ignore[arg-type]
+    assert {"exhausted", "improving"} & {kind for kind, _ in _advice(record)}
+    for trial in record.trials.values():
+        trial.config["stop_after"] = 1
+    assert not {"exhausted", "improving"} & {kind for kind, _ in _advice(record)}
+    text = "name: small\nfixed: {weights: random}\nparameters:\n  head_units: {type: int, min: 1, max: 20}\n"
+    small = synthetic_space(text)
+    tried = [trial_of(small, units, {"head_units": units}, 0.9 + 0.001 * units) for units in range(1, 21)]
+    found = {
+        one.kind: one.sentence for one in advise(record_of(small, tried), _importances(record_of(small, tried), ()))
+    }
+    assert "all 20 configurations of the space were tried" in found["exhausted"]
+    assert "improving" not in found
+
+
+def test_an_end_of_a_descending_list_is_called_what_it_is() -> None:
+    """The first of 512, 256, 128, 64 is the largest."""
+    space = synthetic_space(
+        "name: down\nfixed: {weights: random}\nparameters:\n"
+        "  head_units: {type: choice, values: [512, 256, 128, 64], ordered: true}\n"
+        "  dropout: {type: float, min: 0.0, max: 0.5}\n"
+    )
+    record = sampled(space, lambda values: 0.001 * values["head_units"], 60)
+    found = Importances((ParameterImportance("head_units", 0.9, 0.8, 1.0),), 60, "made up", "", ())
+    assert "at 512, its largest value" in next(one.sentence for one in advise(record, found) if one.kind == "edge")

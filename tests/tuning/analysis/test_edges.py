@@ -23,7 +23,7 @@ RATE = "learning_rate: {type: float, min: 1.0e-4, max: 1.0e-2, log: true}"
 @pytest.mark.parametrize(
     ("text", "values", "side", "further"),
     [
-        (UNITS, [256] * 4 + [128], "high", 512),
+        (UNITS, [256] * 5 + [128], "high", 512),
         (UNITS, [64] * 5, "low", 32),
         (RATE, [1.1e-4, 1.2e-4, 1.0e-4, 1e-3], "low", 1e-5),
         (RATE, [9e-3, 8e-3, 1e-2, 1e-3, 1e-3], "high", 0.1),
@@ -49,6 +49,7 @@ def test_finds_the_end_and_what_lies_beyond(text: str, values: list[Any], side: 
     ("text", "values"),
     [
         (UNITS, [256, 256, 128]),  # two of three at one of three values is chance
+        (UNITS, [256] * 4 + [128]),  # at one end or the other in 9 of 100 draws
         (RATE, [1e-3, 2e-3, 1e-2]),
         (RATE, []),
         ("class_weighting: {type: choice, values: [none, balanced]}", ["none"] * 9),

@@ -89,3 +89,11 @@ def test_trials_that_did_not_end_well_and_forced_studies_are_said(records: tuple
     assert said[0] == f"{subjects[0].name} was ended early"
     assert "study other went on although" in said[1]
     assert "(2 changes)" in said[1]
+
+
+def test_a_rung_of_hyperband_is_told_beside_a_longer_training(records: tuple[StudyRecord, StudyRecord]) -> None:
+    """More epochs alone put a trial ahead."""
+    first, other = records[0].ranked()[3:5]
+    first.config["stop_after"] = 1
+    said = reservations([Subject(records[0], first), Subject(records[0], other)])
+    assert said == [f"one/{first.trial} was stopped by Hyperband after 1 epochs"]

@@ -107,3 +107,16 @@ def test_refuses_what_names_no_leaders(tmp_path: Path, argument: str, error: typ
     write_study(store, "empty", trials=0)
     with pytest.raises(error, match=told):
         find_leaders(store, argument)
+
+
+def test_what_the_new_study_fixes_otherwise_is_told_though_leaders_differ_in_it() -> None:
+    """Leaders without their own values are no longer what they were; where nothing is searched none can be tried."""
+    space = synthetic_space()
+    configurations = tuple({**space.fixed, "dropout": dropout} for dropout in (0.1, 0.2, 0.3))
+    source = StartFrom("first", "id", "d", ("t0001", "t0002", "t0003"), configurations)
+    _, told = with_leaders(space.with_fixed({"dropout": 0.3}), source)
+    assert told[-1].endswith("this study has dropout 0.3 instead of 0.1 or 0.2")
+    nothing = synthetic_space("name: nothing\nfixed: {weights: random}\n")
+    assert with_leaders(nothing, source) == (
+        nothing, ["first: no leader is tried, because the space searches nothing"],
+    )  # fmt: skip

@@ -101,3 +101,18 @@ def test_refuses_too_few_leaders() -> None:
         narrowed(sampled(SPACE, _peak, 2), NONE)
     with pytest.raises(StudyError, match="got 0"):
         narrowed(record_of(synthetic_space(), []), NONE)
+
+
+def test_a_choice_that_few_leaders_may_lack_by_chance_stays() -> None:
+    """Three leaders without one of three values say nothing against it."""
+    record = sampled(SPACE, _peak, 100)
+    few = _by_name(narrowed(record, _importances(record, ALL), top=3).space)
+    assert set(few["class_weighting"].values) == {"none", "balanced", "sqrt"}
+
+
+def test_equal_scores_have_no_leaders() -> None:
+    """The first trials of a study are not its best, and chance is called chance."""
+    with pytest.raises(StudyError, match="have the same score"):
+        narrowed(sampled(SPACE, lambda values: 0.9, 30), NONE)
+    record = sampled(SPACE, _peak, 30)
+    assert "by chance" in narrowed(record, _importances(record, ())).space.description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -153,3 +154,10 @@ def test_the_command_that_makes_a_study_again_names_no_place(store: Store) -> No
     command = run_command(load_record(store, "over").started)
     assert command.startswith("tune run --space synthetic.yaml --data chest_xray --trials 25 --algorithm tpe --seed 0")
     assert "/" not in command
+
+
+def test_the_command_names_the_study_whose_leaders_came_first(store: Store) -> None:
+    """Without them it would be another study."""
+    source = {"study": "first", "trials": ["t0003", "t0001"]}
+    started = dataclasses.replace(load_record(store, "over").started, start_from=source)
+    assert "--start-from first:2" in run_command(started)

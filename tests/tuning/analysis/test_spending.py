@@ -89,4 +89,14 @@ def test_time_by_the_clock_leaves_out_when_nobody_ran_the_study(study: tuple[Sto
     spent = spending(store, folder, replay(entry.event for entry in after), after)
     assert spent.wall_s == pytest.approx(entries[-1].at - entries[0].at + 7)
     assert (spent.lost, spent.lost_s) == (1, pytest.approx(7))
+    assert spent.side_by_side == 1
     assert spent.searching_s == pytest.approx(sum(2.0 + number % 7 for number in range(1, 11)))
+
+
+def test_trials_at_once_are_counted(study: tuple[Store, StudyRecord, list[Entry]]) -> None:
+    """An attempt that begins before another ends runs beside it."""
+    store, record, entries = study
+    begun = [entry for entry in entries if isinstance(entry.event, AttemptStarted)]
+    moved = [entries[0], *begun[:3], *(entry for entry in entries[1:] if entry not in begun[:3])]
+    assert spending(store, store.study("s"), record, entries).side_by_side == 1
+    assert spending(store, store.study("s"), record, moved).side_by_side == 3

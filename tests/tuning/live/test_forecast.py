@@ -89,3 +89,13 @@ def test_confirmation_is_expected_as_the_study_itself_expects_it(tmp_path: Path)
 def test_the_quantile_is_that_of_the_tables(freedom: int, quantile: float) -> None:
     """Of Student's t at 90 %."""
     assert student_quantile(freedom) == pytest.approx(quantile, abs=0.05)
+
+
+def test_a_trial_that_continues_another_has_all_its_own_epochs_before_it() -> None:
+    """The epochs that its parent trained were no work of its own."""
+    standing = _standing([10.0, 10.0, 10.0, 10.0], 5)
+    before = search_left(standing)
+    epochs = int(CONFIG["epochs"])
+    _hear(standing, TrialStarted("t5", 5, {}, CONFIG, parent="t1", first_epoch=epochs - 1), AttemptStarted("t5", 1))
+    assert before is not None
+    assert search_left(standing) == before
