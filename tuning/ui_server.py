@@ -15,7 +15,7 @@ import psutil
 
 from pneumo_core.errors import TrackingError
 from tuning.store import Store
-from tuning.ui_note import Process, ServerNote, answers, note_file
+from tuning.ui_note import SERVER_APP, Process, ServerNote, answers, note_file
 
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ def running_server(store: Store, backend: str) -> ServerNote | None:
     note = ServerNote.read(store)
     if note is None or note.store != str(store.root):
         return None
-    if note.server.is_alive and not note.owner.is_alive:
+    if note.server.serves and not note.owner.is_alive:
         _end_group(note.server.pid)
         return None
     return note if note.shows(store, backend) else None
@@ -82,7 +82,7 @@ class MlflowServer:
     def __init__(self, store: Store, uri: str, backend: str, host: str, port: int) -> None:
         self.url = f"http://{_in_url(host)}:{port}"
         self._store, self._backend, self._log = store, backend, store.root / "ui.log"
-        command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", host]
+        command = [sys.executable, "-m", "uvicorn", SERVER_APP, "--host", host]
         command += ["--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
         settings = {  # what `mlflow server` hands to uvicorn
             "_MLFLOW_SERVER_FILE_STORE": uri,
