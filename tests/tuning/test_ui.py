@@ -184,6 +184,19 @@ def test_a_server_that_cannot_start_leaves_its_words_and_no_note(
     assert not (tmp_path / "ui.json").exists()
 
 
+def test_another_server_that_answers_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands at once find the same port free; the one whose server does not get it says so."""
+    monkeypatch.setattr("tuning.ui_server.sys.executable", "/bin/false")
+    monkeypatch.setattr("tuning.ui_server.answers", lambda url: True)
+    store = Store.at(tmp_path)
+    with (
+        pytest.raises(TrackingError, match="ended at once"),
+        started_server(store, embedded_uri(store), "b", "127.0.0.1", free_port("127.0.0.1")) as server,
+    ):
+        server.wait_until_healthy()
+    assert not (tmp_path / "ui.json").exists()
+
+
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path, no_start: None) -> None:
     """Also if whoever has it answers, and so could be taken for our own server."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:

@@ -168,7 +168,7 @@ def write_whole(file: Path, text: str) -> None:
     Side effects:
         Replaces the file.
     """
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}.unfinished")
+    unfinished = file.with_name(f".report.{secrets.token_hex(4)}.unfinished")
     try:
         with contextlib.ExitStack() as leaving:
             with unfinished.open("x", encoding="utf-8", errors="replace") as opened:
