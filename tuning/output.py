@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
 _MANY = 100
 _ROWS_ON_A_TERMINAL = 50
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # the line feed aside, which errors of many lines have
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""With what stands for bytes that are no text; the line feed aside, which errors of many lines have."""
 
 
 def complain(sentence: object) -> None:
     """Prints a line on stderr that names the program; control characters of file names do not reach the terminal."""
-    print("tune:", _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(sentence)), file=sys.stderr, flush=True)
+    print("tune:", printable(str(sentence)), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Returns a text without characters that would command a terminal, or could not be written to it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def teller(opened: Console | None = None) -> Callable[[str], None]:
@@ -44,11 +50,11 @@ def teller(opened: Console | None = None) -> Callable[[str], None]:
 
 def console(*, stderr: bool = False) -> Console:
     """Returns a console as wide as its terminal, or as `$COLUMNS`; one that does not end the program on stderr."""
-    from rich.console import Console
-
     if stderr:
         return patient_console()
-    opened = Console()
+    from tuning.progress import CleanConsole
+
+    opened = CleanConsole()
     _widen(opened)
     return opened
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.segment import Segment
@@ -29,6 +29,7 @@ from tuning.events import (
 from tuning.live.frame import frame
 from tuning.live.standing import Standing
 from tuning.live.words import values_words
+from tuning.output import printable
 from tuning.protocol import images_in_words
 from tuning.record import StudyRecord, TrialRecord
 
@@ -37,7 +38,17 @@ _REST = 20  # times as long as it took to draw: nobody waits for the view
 _LINES_LEFT = 4  # to what scrolls above
 
 
-class PatientConsole(Console):
+class CleanConsole(Console):
+    """A console that no text can command: control characters, as of a file's name, do not reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich's; what rich itself says to the terminal stays."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield segment if text is segment.text else Segment(text, segment.style)
+
+
+class PatientConsole(CleanConsole):
     """A console that falls silent when its pipe or terminal is closed, instead of ending the program.
 
     Attributes:

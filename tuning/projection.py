@@ -167,6 +167,7 @@ class Projection:
                 pass
         except OutageError as error:
             self._note_outage(str(error))
+            self._draw_unsent()
             return False
         return True
 
@@ -307,6 +308,11 @@ class Projection:
             )
         finally:
             self._drawing = False
+
+    def _draw_unsent(self) -> None:
+        """The report of a study that is over lies in its folder also where MLflow is away."""
+        if self._backlog and self._ending.is_set() and not (self._left.is_set() or self._study_is_dead):
+            self._draw_report(self._backlog.record)
 
     def _leave_if_told(self) -> None:
         if self._left.is_set():

@@ -80,7 +80,7 @@ def absolute_uri(uri: str) -> str:
 
 def redacted(uri: str) -> str:
     """Returns a URI, or a text with URIs in it, without passwords: for messages and for the record."""
-    uri = re.sub(r"(://[^/@:\s]*:)[^/@\s]*@", r"\1***@", uri)
+    uri = re.sub(r"(://[^/@:\s]*:)[^/\s]*@", r"\1***@", uri)  # to the last @: a password may have some itself
     return re.sub(r"(https?://)[^/@:\s]+@", r"\1***@", uri)  # a token in the place of a user
 
 

@@ -159,9 +159,13 @@ def _keep_view(place: Place, record: StudyRecord, experiment: str, tell: Callabl
 
 def _refuse_unusable(place: Place) -> None:
     """A server would make an empty database where there is none, or fail at the first look."""
+    from tuning.tracking import redacted
+
     scheme, _, path = place.uri.partition("://")
     if scheme.partition("+")[0] not in _DATABASES:
-        raise TrackingError(f"{place.uri}: is no address of an MLflow server (http://…) or database (sqlite:///…).")
+        raise TrackingError(
+            f"{redacted(place.uri)}: is no address of an MLflow server (http://…) or database (sqlite:///…)."
+        )
     file = Path(path.partition("?")[0].removeprefix("/"))
     if scheme == "sqlite" and file != place.store.database and not file.exists():
         raise TrackingError(f"{place.uri}: there is no such database; check --tracking-uri and --store.")

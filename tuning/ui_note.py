@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import psutil
 from tuning.store import Store
 
 _ANSWER_TIMEOUT_S = 5.0
+
+SERVER_APP = "mlflow.server.fastapi_app:app"
+"""What uvicorn runs, as its command line has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +39,24 @@ class Process:
     @property
     def is_alive(self) -> bool:
         """Whether it still runs."""
+        return self._found() is not None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it still runs and is an MLflow server of this user's: a note can be anybody's, and name anything."""
+        process = self._found()
+        try:
+            return process is not None and process.uids().real == os.getuid() and SERVER_APP in process.cmdline()
+        except psutil.Error:
+            return False
+
+    def _found(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
             is_same = abs(process.create_time() - self.created) < 0.1  # seconds
-            return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
-            return False
+            return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +83,18 @@ class ServerNote:
         try:
             fields = json.loads(note_file(store).read_text())
             server, owner = Process(**fields.pop("server")), Process(**fields.pop("owner"))
-            return cls(**fields, server=server, owner=owner)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            note = cls(**fields, server=server, owner=owner)
+            return note if note.is_sound else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all of it is of the kind it should be."""
+        numbers = [(one.pid, one.created) for one in (self.server, self.owner)]
+        told = all(type(pid) is int and pid > 1 and isinstance(at, int | float) for pid, at in numbers)
+        address = urllib.parse.urlsplit(self.url)
+        return told and address.scheme == "http" and bool(address.port)
 
     def write(self, store: Store) -> None:
         """Leaves the note.
@@ -83,7 +109,7 @@ class ServerNote:
     def shows(self, store: Store, backend: str) -> bool:
         """Returns whether the server is there, answers, and shows this database for this store."""
         right = (self.store, self.backend) == (str(store.root), backend)
-        return right and self.server.is_alive and answers(self.url)
+        return right and self.server.serves and answers(self.url)
 
 
 def note_file(store: Store) -> Path:

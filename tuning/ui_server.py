@@ -15,7 +15,7 @@ import psutil
 
 from pneumo_core.errors import TrackingError
 from tuning.store import Store
-from tuning.ui_note import Process, ServerNote, answers, note_file
+from tuning.ui_note import SERVER_APP, Process, ServerNote, answers, note_file
 
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ def running_server(store: Store, backend: str) -> ServerNote | None:
     note = ServerNote.read(store)
     if note is None or note.store != str(store.root):
         return None
-    if note.server.is_alive and not note.owner.is_alive:
+    if note.server.serves and not note.owner.is_alive:
         _end_group(note.server.pid)
         return None
     return note if note.shows(store, backend) else None
@@ -81,8 +81,8 @@ class MlflowServer:
 
     def __init__(self, store: Store, uri: str, backend: str, host: str, port: int) -> None:
         self.url = f"http://{_in_url(host)}:{port}"
-        self._store, self._backend, self._log = store, backend, store.root / "ui.log"
-        command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", host]
+        self._store, self._backend, self._log, self._port = store, backend, store.root / "ui.log", port
+        command = [sys.executable, "-m", "uvicorn", SERVER_APP, "--host", host]
         command += ["--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
         settings = {  # what `mlflow server` hands to uvicorn
             "_MLFLOW_SERVER_FILE_STORE": uri,
@@ -117,7 +117,7 @@ class MlflowServer:
                     f"the MLflow server at {self.url} ended at once (exit {self._process.returncode}); its words are "
                     f"in {self._log}."
                 )
-            if answers(self.url):
+            if self._listens() and answers(self.url):
                 self._leave_note()
                 return
             time.sleep(0.1)
@@ -140,6 +140,14 @@ class MlflowServer:
         note = ServerNote.read(self._store)
         if note is not None and note.server.pid == self._process.pid:
             note_file(self._store).unlink(missing_ok=True)
+
+    def _listens(self) -> bool:
+        """Whether this server has the port: another, started at the same moment, would answer in its place."""
+        try:
+            sockets = psutil.Process(self._process.pid).net_connections("inet")
+        except psutil.Error:
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == self._port for one in sockets)
 
     def _leave_note(self) -> None:
         try:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 from synthetic import write_study
 from terminal import Terminal
 
@@ -32,7 +33,7 @@ from tuning.events import (
     TrialStarted,
 )
 from tuning.journal import read_entries
-from tuning.progress import PatientConsole, ProgressView
+from tuning.progress import CleanConsole, PatientConsole, ProgressView
 from tuning.record import StudyRecord
 from tuning.store import Store
 
@@ -344,3 +345,13 @@ def test_a_killed_process_gives_the_cursor_back() -> None:
         player.kill()
         player.wait()
         os.close(ours)
+
+
+def test_no_text_commands_the_terminal() -> None:
+    """A reason that names a file may hold a sequence of the terminal's, or bytes that are no text."""
+    console = CleanConsole(file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(Text("image \x1b]0;title\x07\udcff.png", style="bold"))
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "image \N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}" in written
+    assert written.startswith("\x1b[1m")
+    written.encode()

@@ -549,16 +549,17 @@ def _until(happened: Callable[[], bool], timeout_s: float = 60.0) -> None:
 
 
 def test_a_server_that_stays_away_keeps_nobody_for_ever(store: Store, server: Server) -> None:
-    """The study's end waits for its patience only, says what is missing, and `tune sync` brings it later."""
-    told: list[str] = []
+    """Its end waits for its patience only, has its report, and says what is missing; `tune sync` brings it later."""
+    told, drawn = list[str](), list[str]()
     drama = Drama(store, server.uri)
-    projection = drama.projection(told.append)
+    projection = drama.projection(told.append, draw_study=lambda: drawn.append("report"))
     drama.start()
     drama.play(1)
     drama.end()
     begun = time.monotonic()
     assert not projection.finish(0.5)
     assert time.monotonic() - begun < 3
+    assert drawn == ["report"]
     assert len(told) == 1
     assert "takes nothing now" in told[0]
     assert projection.behind > 0

@@ -199,6 +199,7 @@ def test_addresses_mean_the_same_everywhere_and_keep_passwords(tmp_path: Path, m
     assert absolute_uri("sqlite:////abs.db") == "sqlite:////abs.db"
     assert absolute_uri("http://host:5000") == "http://host:5000"
     assert redacted("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert redacted("http://me:se@cret@host:5000/a@b") == "http://me:***@host:5000/a@b"
     assert redacted("http://host:5000/a@b") == "http://host:5000/a@b"
     assert redacted("at http://host:5000 a@b said no") == "at http://host:5000 a@b said no"
     address = "http://me:secret@host:5000"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import json
@@ -9,7 +10,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tuning.ranking import load_record
 from tuning.store import Store
 from tuning.tracking import embedded_uri
 from tuning.ui import Links, Place, show
-from tuning.ui_note import Process, ServerNote
+from tuning.ui_note import SERVER_APP, Process, ServerNote
 from tuning.ui_server import free_port, running_server, started_server
 
 Shown = Any  # of conftest.py
@@ -123,13 +124,50 @@ def test_a_note_of_a_dead_server_or_no_note_at_all_is_nothing(tmp_path: Path) ->
 def test_a_server_whose_command_was_killed_is_ended(tmp_path: Path) -> None:
     """Nobody else would end it."""
     store, me = Store.at(tmp_path), Process.of(os.getpid())
-    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     gone = dataclasses.replace(me, created=me.created - 60)
-    server = Process.of(orphan.pid)
-    ServerNote("http://127.0.0.1:1", "b", str(store.root), server, gone).write(store)
+    with _sleeper(SERVER_APP) as server:
+        ServerNote("http://127.0.0.1:1", "b", str(store.root), server, gone).write(store)
+        assert running_server(store, "b") is None
+        assert not server.is_alive
+
+
+def test_no_other_process_is_ended_for_a_note(tmp_path: Path) -> None:
+    """Whoever can write to a shared store could name any process of whoever looks at it."""
+    store, me = Store.at(tmp_path), Process.of(os.getpid())
+    gone = dataclasses.replace(me, created=me.created - 60)
+    with _sleeper("something else") as victim:
+        ServerNote("http://127.0.0.1:1", "b", str(store.root), victim, gone).write(store)
+        assert running_server(store, "b") is None
+        assert victim.is_alive
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"server": {"pid": -1, "created": 0.0}},
+        {"server": {"pid": "1", "created": 0.0}},
+        {"owner": {"pid": 2**70, "created": 0.0}},
+        {"owner": {"pid": 7, "created": "long ago"}},
+        {"url": "http://127.0.0.1:no port"},
+        {"url": "javascript:alert(1)"},
+        {"url": 5},
+    ],
+)
+def test_a_note_of_the_wrong_kind_is_no_note(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Instead of a traceback, or of an address that a browser would run."""
+    store, me = Store.at(tmp_path), Process.of(os.getpid())
+    note = dataclasses.asdict(ServerNote("http://127.0.0.1:1", "b", str(store.root), me, me))
+    (tmp_path / "ui.json").write_text(json.dumps(note | change))
     assert running_server(store, "b") is None
-    assert not server.is_alive
-    orphan.wait()
+
+
+@contextlib.contextmanager
+def _sleeper(word: str) -> Iterator[Process]:
+    """A process with a word in its command line."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)", word]
+    with subprocess.Popen(command, start_new_session=True) as sleeper:
+        yield Process.of(sleeper.pid)
+        sleeper.kill()
 
 
 def test_a_server_that_cannot_start_leaves_its_words_and_no_note(
@@ -140,6 +178,19 @@ def test_a_server_that_cannot_start_leaves_its_words_and_no_note(
     store = Store.at(tmp_path)
     with (
         pytest.raises(TrackingError, match=r"ended at once.*ui\.log"),
+        started_server(store, embedded_uri(store), "b", "127.0.0.1", free_port("127.0.0.1")) as server,
+    ):
+        server.wait_until_healthy()
+    assert not (tmp_path / "ui.json").exists()
+
+
+def test_another_server_that_answers_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands at once find the same port free; the one whose server does not get it says so."""
+    monkeypatch.setattr("tuning.ui_server.sys.executable", "/bin/false")
+    monkeypatch.setattr("tuning.ui_server.answers", lambda url: True)
+    store = Store.at(tmp_path)
+    with (
+        pytest.raises(TrackingError, match="ended at once"),
         started_server(store, embedded_uri(store), "b", "127.0.0.1", free_port("127.0.0.1")) as server,
     ):
         server.wait_until_healthy()
@@ -166,16 +217,18 @@ def test_without_a_port_the_next_free_one_is_taken(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("ftp://there", "no address"),
+        ("ftp://somebody:***@there", "no address"),
         ("sqlite:////nowhere/mlflow.db", "no such database"),
         ("./mlruns", "no address"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, uri: str, words: str, no_start: None) -> None:
     """Before a server makes an empty database there."""
-    result = CliRunner().invoke(app, ["ui", "--store", str(tmp_path), "--tracking-uri", uri])
+    given = uri.replace("***", "secret")
+    result = CliRunner().invoke(app, ["ui", "--store", str(tmp_path), "--tracking-uri", given])
     assert result.exit_code == 2
     assert words in result.stderr
+    assert uri in result.stderr
 
 
 def test_a_server_that_is_away_is_said_in_one_line(tmp_path: Path, no_start: None) -> None:

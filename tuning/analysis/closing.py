@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-from tuning.analysis.report import REPORT_FILE, write_report_files
+from tuning.analysis.report import REPORT_FILE, write_report_files, write_whole
 from tuning.analysis.winner import explained
 from tuning.store import Store
 
@@ -33,4 +32,4 @@ def write_closing_report(store: Store, name: str, data: TrialData | None = None)
     why = "" if data is None else explained(store, name, lambda: data)
     staging = folder.staging("study")
     write_report_files(store, name, staging, why_no_picture=why)
-    shutil.copyfile(staging / REPORT_FILE, folder.root / REPORT_FILE)
+    write_whole(folder.root / REPORT_FILE, (staging / REPORT_FILE).read_text(encoding="utf-8"))

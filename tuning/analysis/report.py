@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ def default_file(store: Store, name: str, file: Path | None = None) -> Path:
 
 def write_page(facts: ReportFacts, file: Path) -> Path:
     """Writes a report from its facts; see `write_report`."""
-    _write(file, as_page(_title(facts), sections(facts, Charts(facts)), contents=True))
+    write_whole(file, as_page(_title(facts), sections(facts, Charts(facts)), contents=True))
     return file
 
 
@@ -76,11 +78,13 @@ def write_report_files(store: Store, name: str, folder: Path, *, why_no_picture:
     facts = gather(store, name, why_no_picture=why_no_picture)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".report.*.unfinished"):  # by a process that was killed; MLflow gets all of the folder
+            left.unlink()
     except OSError as error:
         raise StoreError(f"report: {folder} cannot be made ({error.strerror or error}).") from error
     parts = sections(facts, Charts(facts, folder))
-    _write(folder / REPORT_FILE, as_page(_title(facts), parts, contents=True))
-    _write(folder / "report.md", as_markdown(_title(facts), [_short(part) for part in parts[:3]]))
+    write_whole(folder / REPORT_FILE, as_page(_title(facts), parts, contents=True))
+    write_whole(folder / "report.md", as_markdown(_title(facts), [_short(part) for part in parts[:3]]))
 
 
 def sections(facts: ReportFacts, charts: Charts) -> list[Section]:
@@ -155,12 +159,22 @@ def _short(part: Section) -> Section:
     return Section(part.title, [block for block in part.blocks if not isinstance(block, Picture | Columns)])
 
 
-def _write(file: Path, text: str) -> None:
-    """All of the file or nothing: somebody may be reading the one of before."""
-    unfinished = file.with_name(f".{file.name}.unfinished")
+def write_whole(file: Path, text: str) -> None:
+    """Writes all of a file or nothing, whoever else reads or writes it meanwhile.
+
+    Raises:
+        StoreError: if it cannot be written.
+
+    Side effects:
+        Replaces the file.
+    """
+    unfinished = file.with_name(f".report.{secrets.token_hex(4)}.unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
+        with contextlib.ExitStack() as leaving:
+            with unfinished.open("x", encoding="utf-8", errors="replace") as opened:
+                leaving.callback(unfinished.unlink, missing_ok=True)
+                opened.write(text)
+            unfinished.replace(file)
     except OSError as error:
         raise StoreError(f"report {file}: cannot be written ({error.strerror or error}).") from error
 

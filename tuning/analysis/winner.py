@@ -116,6 +116,8 @@ def explained(store: Store, name: str, data: Callable[[], TrialData]) -> str:
         explain_winner(store, record, data())
     except PneumoError as error:
         return str(error)
+    except Exception as error:  # as of TensorFlow or a disk: a report without its picture is better than none
+        return f"{type(error).__name__}: {error}"
     return ""
 
 

@@ -74,7 +74,8 @@ def unfinished_files(store: Store, older_than_s: float, now: float) -> Iterator[
         older_than_s: age that a copy of the database must have.
         now: in seconds since 1970.
     """
-    patterns = (".mlflow.db.new*", "mlflow-before-move.new", "test_scores/*/*.unfinished", "studies/*/projection.new")
+    patterns = [".mlflow.db.new*", "mlflow-before-move.new", "test_scores/*/*.unfinished", "studies/*/projection.new"]
+    patterns += ["studies/*/.report.*.unfinished", "studies/*/explained/*.unfinished.png"]
     for pattern in patterns:
         for path in sorted(store.root.glob(pattern)):
             if now - changed_at(path) > _LIVING_S:

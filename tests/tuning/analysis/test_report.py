@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from synthetic import write_study
 from typer.testing import CliRunner
 
 from pneumo_core.errors import StoreError
-from tuning.analysis.report import sections, write_report, write_report_files
+from tuning.analysis.report import sections, write_report, write_report_files, write_whole
 from tuning.analysis.report_account import failures, run_command
 from tuning.analysis.report_charts import CHART_BYTES, Charts
 from tuning.analysis.report_facts import ReportFacts, gather
@@ -161,3 +162,15 @@ def test_the_command_names_the_study_whose_leaders_came_first(store: Store) -> N
     source = {"study": "first", "trials": ["t0003", "t0001"]}
     started = dataclasses.replace(load_record(store, "over").started, start_from=source)
     assert "--start-from first:2" in run_command(started)
+
+
+def test_reports_written_at_once_are_whole(tmp_path: Path) -> None:
+    """As by the end of a study and by `tune report`; and a link that somebody put there is not followed."""
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / ".page.html.unfinished").symlink_to(tmp_path / "kept")
+    texts = [letter * 100_000 for letter in "abcd"]
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(lambda text: write_whole(tmp_path / "page.html", text), texts * 10))
+    assert (tmp_path / "page.html").read_text() in texts
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 3

@@ -74,7 +74,9 @@ class ParameterAxis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Returns places with what is written there, a dash for trials without the parameter."""
-        ticks = [(self.place(value), format_value(value)) for value in self._tick_values()]
+        # matplotlib takes what is between two dollars for a formula
+        written = {value: format_value(value).replace("$", r"\$") for value in self._tick_values()}
+        ticks = [(self.place(value), text) for value, text in written.items()]
         return [(INACTIVE, "–"), *ticks] if self.inactive else ticks
 
     def label(self, width: int = 100) -> str:

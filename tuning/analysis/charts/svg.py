@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import re
+import warnings
 from html import escape
 
 import matplotlib
@@ -64,7 +65,8 @@ def themed_svg(figure: Figure, *, title: str = "") -> str:
 
 def _draw(figure: Figure) -> str:
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": _SALT}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": _SALT}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page has its own fonts
         figure.savefig(buffer, format="svg", dpi=_PIXELS_PER_INCH, transparent=True, metadata={"Date": None})
     return buffer.getvalue()
 

@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Callable
 
 import pytest
+from matplotlib.figure import Figure
 
 from tuning.analysis.charts.parameter_axis import INACTIVE, parameter_axis
+from tuning.analysis.charts.svg import themed_svg
 from tuning.record import StudyRecord
 
 Study = Callable[..., StudyRecord]
@@ -24,6 +26,22 @@ def test_places_follow_the_kind_of_the_parameter(study: Study) -> None:
     units = parameter_axis(record, "head_units")
     assert [text for _, text in units.ticks()] == ["64", "128", "256", "512"]
     assert units.place(128) == pytest.approx(1 / 3)
+
+
+def test_a_value_with_dollars_is_no_formula(study: Study) -> None:
+    """As a file of weights in a folder of such a name, which matplotlib would refuse to draw."""
+    record = study(20)
+    named = {"none": "a$x^$.h5"}
+    trials = {
+        name: dataclasses.replace(
+            trial, params={**trial.params, "stop_after": named.get(trial.params["class_weighting"], "b.h5")}
+        )
+        for name, trial in record.trials.items()
+    }
+    axis = parameter_axis(StudyRecord(record.started, trials=trials), "stop_after")
+    figure = Figure()
+    figure.text(0, 0, next(text for _, text in axis.ticks() if "$" in text))
+    assert "a$x^$.h5" in themed_svg(figure)
 
 
 def test_few_numbers_stand_equally_far_from_each_other(study: Study) -> None:
