@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_facts import ReportFacts
 from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
+from tuning.confirmation import leaders
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, KeyFigures, Text
 from tuning.ranking import format_value
@@ -81,10 +82,20 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     else:
         yield _verdict(base.trial, gain) + f": {gain.in_words()}, {_basis(gain)}"
         if gain.is_flattered:
-            yield (
-                "the winner was chosen for this score, so the gain looks larger than it is; to know, train it again: "
-                f"tune confirm {record.started.study}"
-            )
+            yield f"the winner was chosen for this score, so the gain looks larger than it is; {_how_to_know(facts)}"
+
+
+def _how_to_know(facts: ReportFacts) -> str:
+    """The command that trains both the winner and the baseline again; leaders down to the baseline, if need be."""
+    record = facts.record
+    command = f"tune confirm {record.started.study}"
+    if not (facts.best and facts.best.confirmed):
+        return f"to know, train it again: {command}"
+    ranked = [trial.trial for trial in leaders(record, len(record.searched))]
+    if facts.baseline is None or facts.baseline.trial not in ranked:
+        return "the baseline was not trained again"
+    place = ranked.index(facts.baseline.trial) + 1
+    return f"the baseline, place {place} of the search, was not trained again; to do so: {command} --top {place}"
 
 
 def _verdict(base: str, gain: Gain) -> str:
