@@ -92,7 +92,8 @@ def test_a_study_is_reported_whatever_became_of_it(store: Store, tmp_path: Path,
 
 def test_a_winner_that_was_confirmed_is_not_to_be_confirmed_again(facts: ReportFacts) -> None:
     """What is missing then is the baseline, and the command that is named does reach it."""
-    assert facts.best and facts.baseline
+    assert facts.best
+    assert facts.baseline
     scores = sorted((trial.score for trial in facts.record.searched if trial.score is not None), reverse=True)
     place = scores.index(facts.baseline.score or 0.0) + 1
     confirmed = TrialConfirmed(facts.best.trial, 1, 0.9, 0.8, 1.0, False, [0, 0, 0], None, {}, [], 0.5, 1.0)
