@@ -70,13 +70,13 @@ class Charts:
         yield from self._draw(
             "parallel_coordinates",
             lambda: plot_parallel_coordinates(record, names),
-            "Each line is a trial. Where the best lines run together, a value matters; where they cross everywhere, it "
-            "does not.",
+            "Each line is a trial; those of the same value are spread a little. Where the best lines run together, a "
+            "value matters; where they cross everywhere, it does not.",
         )
         yield from self._draw(
             "slices",
             lambda: plot_slices(record, names[:_TOP]),
-            "Scores by one parameter at a time, whatever the others were.",
+            "Scores by one parameter at a time, whatever the others were; equal values are spread a little.",
         )
         if len(names) > 1:
             yield from self._draw(
@@ -92,18 +92,21 @@ class Charts:
         yield from self._draw(
             "learning_curves",
             lambda: plot_learning_curves(self.facts.record),
-            "Validation loss by epochs trained, of completed, pruned and failed trials.",
+            "Validation loss and, where it is known that early, the objective after each epoch, of completed, pruned "
+            "and failed trials. Dots: the epochs whose weights were kept.",
         )
 
     def roc(self) -> Iterator[Drawing | Text]:
         """Yields the ROC curve of the best trial, and that of the baseline."""
         from pneumo_core.plots import plot_roc_curves
 
+        best_last = reversed(self.facts.curves)  # in orange, as in the other charts
         yield from self._draw(
             "roc",
-            lambda: plot_roc_curves({curve.name: curve.tables for curve in self.facts.curves}),
+            lambda: plot_roc_curves({curve.name: curve.tables for curve in best_last}),
             "Sensitivity against false alarms at every threshold, with the bands in which the curves would lie for "
-            "other patients. Where bands overlap, these images do not tell the models apart.",
+            "other patients. Bands may overlap although the models can be told apart, as both were scored on the same "
+            "images: the interval of the gain tells that.",
         )
 
     def calibration(self, point: OperatingPoint) -> Iterator[Drawing | Text]:
