@@ -82,7 +82,10 @@ def _found(facts: ReportFacts) -> Iterator[str]:
     else:
         yield _verdict(base.trial, gain) + f": {gain.in_words()}, {_basis(gain)}"
         if gain.is_flattered:
-            yield f"the winner was chosen for this score, so the gain looks larger than it is; {_how_to_know(facts)}"
+            yield (
+                "the winner was chosen for this score, so the gain looks larger than it is, and what another seed "
+                f"would change is in no interval of one training; {_how_to_know(facts)}"
+            )
 
 
 def _how_to_know(facts: ReportFacts) -> str:
