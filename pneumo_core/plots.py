@@ -131,7 +131,7 @@ def plot_roc_curves(
         for name, tables in curves.items()
     }
     close = all(report.metrics["roc_auc"].value > 1 - _CORNER / 2 for report in reports.values())
-    size_in = (9.4, 5.0 + 0.1 * len(curves)) if close else (5.4, 5.4 + 0.2 * len(curves))
+    size_in = (9.4, 5.0 + 0.1 * len(curves)) if close else (5.4, 5.9 + 0.2 * len(curves))
     figure = Figure(figsize=size_in, layout="constrained")
     axes = figure.subplots(1, 2 if close else 1, squeeze=False)[0]
     for number, (name, tables) in enumerate(curves.items()):

@@ -136,6 +136,7 @@ a { color: var(--link); } a:not(:hover) { text-decoration: none; } section { scr
 .figures small { display: block; color: var(--soft); font-size: .8rem; line-height: 1.35; }
 @media (max-width: 32rem) { section { padding: .8rem; } table { font-size: .75rem; } th, td { padding-right: .4rem; }
   table.pairs td:first-child { width: 34%; } img { width: 48rem; }
+  nav::after { content: "Charts are wider than a phone: swipe them sideways."; width: 100%; color: var(--soft); }
   .figures { grid-template-columns: 1fr 1fr; } }
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #ccc;
   --bad: #a4123a; --warning: #7a5b00; --good: #1d6b43; --link: #000; }

@@ -173,7 +173,8 @@ class ProgressView:
         self._say(f"{trial.trial}  {outcome}  {trial.duration_s:.1f} s  {values_words(trial)}")
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
+        """On a terminal no word is divided at its edge; in a file every line stays one."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=self.is_plain)
 
 
 class _Screen:

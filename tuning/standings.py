@@ -160,10 +160,13 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, interval in row["intervals"].items()
         for end, value in zip(("low", "high"), interval, strict=True)
     }
-    mean = row["confirmed"]
-    place = {"confirmed_rank": mean["rank"], "confirmed_score": mean["score"]} if mean else {}
+    place = {}
+    if mean := row["confirmed"]:
+        low, high = mean["interval"]
+        place = {"rank": mean["rank"], "score": mean["score"], "low": low, "high": high}
     head = {key: value for key, value in row.items() if key not in nested}
-    return {**head, **place, **row["metrics"], **ends, **row["params"]}
+    confirmed = {f"confirmed_{name}": value for name, value in place.items()}
+    return {**head, **confirmed, **row["metrics"], **ends, **row["params"]}
 
 
 def rows_as_csv(board: Leaderboard, top: int | None = None) -> str:

@@ -284,10 +284,14 @@ def _process_lines(status: StudyStatus) -> Iterator[str]:
                 yield f"still held by {status.holder}: it writes to MLflow, or takes the study up again"
 
 
+def _rate(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
 def _speed_lines(status: StudyStatus) -> Iterator[str]:
     median, rate = status.median_trial_s, status.trials_per_hour
     if median is not None:
-        yield f"speed: a trial takes {span(median)} (median)" + (f", {rate:.3g} trials/h" if rate else "")
+        yield f"speed: a trial takes {span(median)} (median)" + (f", {_rate(rate)} trials/h" if rate else "")
     if status.standing.goes_on:
         left = status.left
         if left is None:

@@ -30,7 +30,7 @@ SEARCH = (
     "--set weights=random --set image_size=64 --set unfrozen_layers=0"
 )
 NARROW = "tune spaces narrow first --out narrowed.yaml"
-NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15 --start-from first"
+NEXT = "tune run --space narrowed.yaml --data {data} --study second --trials 15"
 
 _SEEN_FROM, _SEEN_UNTIL = "t0022", "t0034"  # trials during which the search is looked at
 _MIDWAY = re.compile(r"\b[6-9]/10 epochs")  # one of them has curves by then

@@ -104,3 +104,14 @@ def test_a_mark_stands_where_the_model_calls() -> None:
     expected = (called[scores["label"] == 0].mean(), called[scores["label"] == 1].mean())
     marks = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
     assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [pytest.approx(expected)]
+
+
+@pytest.mark.parametrize("models", [3, 8])
+def test_title_axis_and_legend_of_curves_have_room(models: int) -> None:
+    """Nothing is cut off, and the legend does not lie on the name of the axis."""
+    figure = plots.plot_roc_curves({f"study/t000{number}": [SCORES] for number in range(models)})
+    figure.draw_without_rendering()
+    (axis,), (legend,) = figure.axes, figure.legends
+    assert axis.title.get_window_extent().y1 <= figure.bbox.y1
+    assert legend.get_window_extent().y1 < axis.xaxis.label.get_window_extent().y0
+    assert legend.get_window_extent().y0 >= 0

@@ -24,7 +24,7 @@ from tuning.events import StudyConfirmed, TrialConfirmed
 from tuning.leaderboard_table import failures, leaderboard_sentences, leaderboard_table
 from tuning.ranking import load_record
 from tuning.record import StudyRecord
-from tuning.standings import leaderboard_rows, make_leaderboard
+from tuning.standings import flat_rows, leaderboard_rows, make_leaderboard
 from tuning.store import Store
 
 
@@ -83,6 +83,16 @@ def test_the_gain_is_over_the_notebooks_recipe(record: StudyRecord) -> None:
             assert row["gain"] == pytest.approx(row["score"] - recipe.score)
             assert row["gain_of"] == "search"
     assert [row["rank"] for row in rows] == list(range(1, 61))
+
+
+def test_a_flat_row_has_the_interval_of_what_was_confirmed(record: StudyRecord) -> None:
+    """In a spreadsheet too a confirmed score does not stand alone."""
+    first, *_, last = leaderboard_rows(record)
+    _confirm(record, {first["trial"]: 0.9})
+    rows = {row["trial"]: row for row in flat_rows(leaderboard_rows(record))}
+    confirmed = rows[first["trial"]]
+    assert [confirmed[f"confirmed_{name}"] for name in ("rank", "score", "low", "high")] == [1, 0.9, 0.89, 0.91]
+    assert "confirmed_low" not in rows[last["trial"]]
 
 
 def test_a_gain_is_positive_where_less_is_better(tmp_path: Path) -> None:

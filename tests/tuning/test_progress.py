@@ -181,15 +181,28 @@ def test_what_is_left_on_a_terminal_is_what_a_pipe_gets() -> None:
     assert screen.has_cursor
 
 
+def test_no_word_is_divided_at_the_edge_of_a_terminal() -> None:
+    """A pipe gets the same as one line."""
+    console = _terminal_console(file := io.StringIO(), width=40, height=10)
+    with ProgressView(console) as view:
+        _play(view, EVENTS)
+    said = "study s: 2 trials by tpe over dropout; 80 training and 20 validation images"
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert " ".join(lines[:2]) == said
+    assert said in _shown(terminal=False).splitlines()
+
+
 def test_the_view_is_drawn_while_trials_run() -> None:
     """Leaders, the running trial and how far it is, at the sizes that terminals have."""
     for width, height in ((40, 10), (80, 24), (200, 50)):
-        file, screen = io.StringIO(), Terminal(width)
+        file, shown, until = io.StringIO(), "", time.monotonic() + 20
         with ProgressView(_terminal_console(file, width=width, height=height)) as view:
             _play(view, EVENTS[:-2])
-            time.sleep(0.1)
-            screen.feed(file.getvalue())
-        shown = "\n".join(screen.lines)
+            while "1/2" not in shown and time.monotonic() < until:  # the view has a thread of its own
+                time.sleep(0.05)
+                screen = Terminal(width)
+                screen.feed(file.getvalue())
+                shown = "\n".join(screen.lines)
         assert "1/2" in shown
         assert "0/2 epochs" in shown
         assert "1  t0001  0.9123" in shown

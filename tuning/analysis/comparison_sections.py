@@ -47,8 +47,7 @@ def title_of(comparison: StudyComparison) -> str:
 
 
 def _in_short(comparison: StudyComparison) -> Iterator[Block]:
-    yield from (Text(sentence, "warning") for sentence in comparison.reservations)
-    yield from (Text(f"scores of {name}: {reason}", "warning") for name, reason in comparison.missing.items())
+    """The answer first, then what makes it less sure."""
     yield Items(
         [
             *(_verdict(comparison, name, pair) for name, pair in comparison.pairs.items()),
@@ -58,6 +57,8 @@ def _in_short(comparison: StudyComparison) -> Iterator[Block]:
             ),
         ]
     )
+    yield from (Text(sentence, "warning") for sentence in comparison.reservations)
+    yield from (Text(f"scores of {name}: {reason}", "warning") for name, reason in comparison.missing.items())
 
 
 def _differing(comparison: StudyComparison) -> Iterator[Block]:

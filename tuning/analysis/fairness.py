@@ -11,7 +11,13 @@ from tuning.confirmation import expected_optimism, leaders
 
 def reservations(subjects: Sequence[Subject]) -> list[str]:
     """Returns a sentence for everything but the configuration that may make one trial look better than another."""
-    return [*_other_conditions(subjects), *_chosen(subjects), *_unfinished(subjects), *_forced(subjects)]
+    return [
+        *_other_conditions(subjects),
+        *_repeated(subjects),
+        *_chosen(subjects),
+        *_unfinished(subjects),
+        *_forced(subjects),
+    ]
 
 
 def _other_conditions(subjects: Sequence[Subject]) -> list[str]:
@@ -27,6 +33,20 @@ def _other_conditions(subjects: Sequence[Subject]) -> list[str]:
     if _groups(subjects, _program_of) > 1:
         sentences.append("they were made by different versions of the program or its packages")
     return sentences
+
+
+def _repeated(subjects: Sequence[Subject]) -> list[str]:
+    """A leader that a next study began with is not a second finding."""
+    alike: dict[Hashable, list[str]] = {}
+    for subject in subjects:
+        identity = subject.record.identity
+        learned_from = (identity.data_digest, identity.split_digest, subject.trial.folds)
+        alike.setdefault((learned_from, repr(sorted(subject.trial.config.items()))), []).append(subject.name)
+    return [
+        f"{' and '.join(names)} are one training made again: same configuration, seed and images"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def _chosen(subjects: Sequence[Subject]) -> list[str]:

@@ -179,7 +179,7 @@ class _Narrowing:
             new = [value for value in kept if value not in parameter.values]
             order = [*new, *parameter.values] if kept[0] in new else [*parameter.values, *new]
             kept = [value for value in order if value in kept or value == known]
-            reason += f"; {format_value(known)} for the baseline"
+            reason += f"; {format_value(known)} stays for the baseline"
         self._reasons[parameter.name] = reason
         if len(kept) == 1:
             self._fixed[parameter.name] = kept[0]
@@ -197,7 +197,7 @@ class _Narrowing:
         low, high = bounds(parameter)
         margin = max(_MARGIN * (high - low), 1.0 if is_listed(parameter) else 0.0)
         ends: dict[str, Any] = {"min": parameter.min, "max": parameter.max}
-        reason = f"leaders have {format_value(min(values))} to {format_value(max(values))}"
+        reason = _held(min(values), max(values))
         if min(at) - margin > low:
             ends["min"] = self._end(parameter, min(at) - margin, "low")
         if max(at) + margin < high:
@@ -227,6 +227,10 @@ class _Narrowing:
         return min(max(rounded_outwards(value, side), parameter.min), parameter.max)
 
 
+def _held(low: Any, high: Any) -> str:
+    return f"leaders have {format_value(low)}" + ("" if low == high else f" to {format_value(high)}")
+
+
 def _unordered(parameter: ChoiceParameter, values: Sequence[Any], tried: Mapping[Any, int]) -> tuple[list[Any], str]:
     total = sum(tried.values())
     missed = {value: (1 - count / total) ** len(values) for value, count in tried.items()}
@@ -243,9 +247,7 @@ def _ordered(parameter: ChoiceParameter, values: Sequence[Any], tried: Mapping[A
     places = [parameter.values.index(value) for value in values]
     first, last = max(min(places) - 1, 0), min(max(places) + 1, len(parameter.values) - 1)
     kept: list[Any] = list(parameter.values[first : last + 1])
-    reason = (
-        f"leaders have {format_value(parameter.values[min(places)])} to {format_value(parameter.values[max(places)])}"
-    )
+    reason = _held(parameter.values[min(places)], parameter.values[max(places)])
     crowd = edge(parameter, values)
     if crowd and crowd.beyond is not None:
         kept = [crowd.beyond, *kept] if crowd.side == "low" else [*kept, crowd.beyond]

@@ -72,13 +72,14 @@ class Charts:
         yield from self._draw(
             "parallel_coordinates",
             lambda: plot_parallel_coordinates(record, names),
-            "Each line is a trial. Where the best lines run together and the others do not, a value may matter; a "
-            "search that has settled on a value draws most lines there, good or not.",
+            "Each line is a trial; those of the same value are spread a little. Where the best lines run together and "
+            "the others do not, a value may matter; a search that has settled on a value draws most lines there, good "
+            "or not.",
         )
         yield from self._draw(
             "slices",
             lambda: plot_slices(record, names[:_TOP]),
-            "Scores by one parameter at a time, whatever the others were.",
+            "Scores by one parameter at a time, whatever the others were; equal values are spread a little.",
         )
         if len(names) > 1:
             yield from self._draw(
@@ -95,16 +96,18 @@ class Charts:
         yield from self._draw(
             "learning_curves",
             lambda: plot_learning_curves(self.facts.record),
-            "Validation loss by epochs trained, of completed, pruned and failed trials.",
+            "Validation loss and, where it is known that early, the objective after each epoch, of completed, pruned "
+            "and failed trials. Dots: the epochs whose weights were kept.",
         )
 
     def roc(self) -> Iterator[Drawing | Text]:
         """Yields the ROC curve of the best trial, and that of the baseline."""
         from pneumo_core.plots import plot_roc_curves
 
+        best_last = reversed(self.facts.curves)  # in orange, as in the other charts
         yield from self._draw(
             "roc",
-            lambda: plot_roc_curves({curve.name: curve.tables for curve in self.facts.curves}),
+            lambda: plot_roc_curves({curve.name: curve.tables for curve in best_last}),
             "Sensitivity against false alarms at every threshold, with the bands in which the curves would lie for "
             "other patients. Models may differ though their bands overlap, as both were scored on the same images: the "
             "interval of the gain says whether they do.",

@@ -9,7 +9,6 @@ from tuning.analysis.baseline import known_values, trained_shorter, tried_values
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_facts import ReportFacts
 from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
-from tuning.confirmation import leaders
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, KeyFigures, Text
 from tuning.ranking import format_value
@@ -119,9 +118,10 @@ def _reservations(record: StudyRecord, best: TrialRecord, base: TrialRecord, gai
         if best.confirmed
         else "the winner was chosen for this score, so the gain looks larger than it is"
     )
-    names = [trial.trial for trial in leaders(record, len(record.searched))]
-    top = f" --top {max(names.index(base.trial) + 1, 5)}" if base.trial in names else ""
-    yield f"{said}; to know, train both again: tune confirm {record.started.study}{top}"
+    yield (
+        f"{said}, and what another seed would change is in no interval of one training; to know, train both again: "
+        f"tune confirm {record.started.study}"
+    )
 
 
 def _verdict(base: str, gain: Gain) -> str:

@@ -43,9 +43,10 @@ def find_subjects(store: Store, names: Sequence[str]) -> list[Subject]:
         StudyError: if one is not there, has no trial to show yet, is named twice, or there are too few or too many.
     """
     if not FEWEST <= len(names) <= MOST:
+        with_itself = f"; its best against its baseline: {names[0]}/baseline {names[0]}" if len(names) == 1 else ""
         raise StudyError(
             f"comparison: expected {FEWEST} to {MOST} studies or trials, such as vgg16-1 or vgg16-1/t0007; got "
-            f"{len(names)}."
+            f"{len(names)}{with_itself}."
         )
     records: dict[str, StudyRecord] = {}
     subjects = []

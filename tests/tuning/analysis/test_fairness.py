@@ -56,6 +56,19 @@ def test_other_conditions_are_said(
     assert words in sentence
 
 
+def test_a_leader_that_was_tried_again_is_no_second_finding(records: tuple[StudyRecord, StudyRecord]) -> None:
+    """A study that begins with another one's leader comes to the same score, as it is the same training."""
+    subjects = _trials(*records)
+    subjects[1].trial.config = dict(subjects[0].trial.config)
+    (sentence,) = reservations(subjects)
+    assert (
+        sentence == f"{subjects[0].name} and {subjects[1].name} are one training made again: same configuration, "
+        "seed and images"
+    )
+    subjects[1].trial.config["seed"] += 1
+    assert reservations(subjects) == []
+
+
 def test_other_folds_are_said_with_their_numbers(records: tuple[StudyRecord, StudyRecord]) -> None:
     """A trial of five folds learned from more images than one of a hold-out."""
     subjects = _trials(*records)

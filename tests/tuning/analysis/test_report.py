@@ -17,8 +17,10 @@ from tuning.analysis.report import sections, write_report, write_report_files, w
 from tuning.analysis.report_account import failures, run_command
 from tuning.analysis.report_charts import CHART_BYTES, Charts
 from tuning.analysis.report_facts import ReportFacts, gather
+from tuning.analysis.report_summary import summary
 from tuning.cli import app
-from tuning.document import Section, as_page
+from tuning.document import Items, Section, as_page
+from tuning.events import TrialConfirmed
 from tuning.ranking import load_record
 from tuning.store import Store
 
@@ -87,6 +89,18 @@ def test_a_study_is_reported_whatever_became_of_it(store: Store, tmp_path: Path,
     page = write_report(store, name, tmp_path / "r.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", page) == TITLES
     assert said in page
+
+
+def test_a_winner_that_was_confirmed_is_not_to_be_confirmed_again(facts: ReportFacts) -> None:
+    """What is missing then is the baseline, and the command that is named does reach it."""
+    assert facts.best
+    assert facts.baseline
+    scores = sorted((trial.score for trial in facts.record.searched if trial.score is not None), reverse=True)
+    place = scores.index(facts.baseline.score or 0.0) + 1
+    confirmed = TrialConfirmed(facts.best.trial, 1, 0.9, 0.8, 1.0, False, [0, 0, 0], None, {}, [], 0.5, 1.0)
+    known = dataclasses.replace(facts, best=dataclasses.replace(facts.best, confirmed=confirmed))
+    said = [" ".join(block.items) for block in summary(known) if isinstance(block, Items)]
+    assert f"was not trained again; to do so: tune confirm over --top {place}." in said[0]
 
 
 def test_reasons_of_failures_are_counted_and_never_taken_for_markup(store: Store, tmp_path: Path) -> None:

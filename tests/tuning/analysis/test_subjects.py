@@ -41,7 +41,7 @@ def test_a_study_stands_for_its_best_trial_and_its_baseline_has_a_word(store: St
         (["vgg16-1/t007", "vgg16-2"], "did you mean t0007"),
         (["vgg16-1/zebra", "vgg16-2"], "it has: t0001, t0002, t0003, t0004, t0005, t0006, t0007, t0008, …"),
         (["vgg16-1/t0001", "vgg16-1/baseline"], "vgg16-1/t0001 more than once"),
-        (["vgg16-1"], "expected 2 to 8"),
+        (["vgg16-1"], "against its baseline: vgg16-1/baseline vgg16-1"),
         (["vgg16-1"] * 9, "got 9"),
     ],
 )
