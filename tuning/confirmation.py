@@ -153,10 +153,18 @@ def conclude(record: StudyRecord, folder: Path) -> Iterator[TrialConfirmed | Tri
     places.sort(key=lambda place: -sign * place.report.metrics[objective].value)
     seeds = _seed_spread(places, objective)
     confirmed = [_confirmed(place, places, rank, objective, seeds) for rank, place in enumerate(places, start=1)]
+    if confirmed and _is_only_beside(record, confirmed[-1]):
+        confirmed[-1] = dataclasses.replace(confirmed[-1], leads=False)
     placed = {place.trial for place in places}
     yield from (TrialUnconfirmed(t.trial) for t in record.searched if t.confirmed and t.trial not in placed)
     yield from confirmed
     yield _whole(record, confirmed, left_out, sign)
+
+
+def _is_only_beside(record: StudyRecord, last: TrialConfirmed) -> bool:
+    """Whether the last of the confirmed ones is the baseline, which did not lead the search either."""
+    leading = [trial.trial for trial in leaders(record, record.confirm["top"])]
+    return last.trial not in leading and has_baseline_values(record, record.trials[last.trial])
 
 
 def _retrained(record: StudyRecord) -> dict[str, list[TrialRecord]]:

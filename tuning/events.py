@@ -241,6 +241,7 @@ class TrialConfirmed:
         runs: ids of the trainings that confirm it.
         threshold: that its scores choose, see `pneumo_core.operating_point`.
         temperature: likewise.
+        leads: whether it is among the best; not so for a baseline that was confirmed only to be held against them.
     """
 
     kind: ClassVar[str] = "trial_confirmed"
@@ -256,6 +257,7 @@ class TrialConfirmed:
     runs: list[str]
     threshold: float
     temperature: float
+    leads: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,8 +110,8 @@ def ranked(record: StudyRecord, criterion: Criterion) -> list[TrialRecord]:
     def key(trial: TrialRecord) -> tuple[bool, float, bool, float, int]:
         mean, value = criterion.confirmed(trial), criterion.searched(trial)
         return (
-            trial.confirmed is None,
-            0.0 if trial.confirmed is None else _or_last(mean, sign),
+            trial.place is None,
+            0.0 if trial.place is None else _or_last(mean, sign),
             trial.status != "completed",
             _or_last(value, sign),
             trial.number,

@@ -83,6 +83,11 @@ class TrialRecord:
     confirmed: TrialConfirmed | None = None
 
     @property
+    def place(self) -> TrialConfirmed | None:
+        """Its place among the confirmed ones; None for a baseline that only stands beside them."""
+        return self.confirmed if self.confirmed and self.confirmed.leads else None
+
+    @property
     def over(self) -> bool:
         """Whether the trial has its result, good or bad."""
         return self.status in ("completed", "pruned", "failed")
@@ -149,7 +154,7 @@ class StudyRecord:
         sign = -1 if self.started.direction == "max" else 1
 
         def key(trial: TrialRecord) -> tuple[float, bool, float, int, int]:
-            rank = trial.confirmed.rank if trial.confirmed else math.inf
+            rank = trial.place.rank if trial.place else math.inf
             score = math.inf if trial.score is None else sign * trial.score
             return (rank, trial.status != "completed", score, -trial.config.get("stop_after", 0), trial.number)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import made_table
 from mlflow import MlflowClient
 from rich.console import Console
 from scipy.special import expit
@@ -23,12 +24,13 @@ from pneumo_core.evaluation_report import evaluate
 from search_spaces import Confirmation
 from tuning import confirmation, leaderboard
 from tuning import trial as trial_module
+from tuning.analysis.gain import gain_over
 from tuning.api import confirm_study, resume_study, run_study
 from tuning.confirmation import expected_optimism, expected_s, leaders, retrainings
 from tuning.events import EpochEnded, StudyStarted, TrialCompleted, TrialStarted
 from tuning.leaderboard_table import leaderboard_table
 from tuning.moved_store import repair_moved
-from tuning.ranking import load_record
+from tuning.ranking import load_record, objective_of
 from tuning.record import StudyRecord, TrialRecord
 from tuning.standings import leaderboard_rows, make_leaderboard
 from tuning.store import Store
@@ -272,6 +274,31 @@ def test_the_baseline_is_confirmed_beside_the_leaders(tmp_path: Path) -> None:
     for top, asked, expected in ((2, True, [*best[:2], "t0001"]), (2, False, best[:2]), (12, True, best)):
         record.confirm = Confirmation(top=top, seeds=1, baseline=asked).model_dump()
         assert [planned.confirms for planned in retrainings(record)] == expected
+
+
+@pytest.mark.parametrize(("distance", "leads"), [(0.5, False), (4.0, True)])
+def test_a_baseline_is_ranked_among_the_confirmed_only_if_it_beats_a_leader(
+    tmp_path: Path, distance: float, leads: bool
+) -> None:
+    """Else it would go before trials that scored better, as they were not confirmed."""
+    write_study(Store.at(tmp_path), trials=12)
+    record = load_record(Store.at(tmp_path), "made")
+    record.confirm = Confirmation(top=2, seeds=1, folds=2, baseline=True).model_dump()
+    searched = [trial.trial for trial in record.ranked()]
+    for number, planned in enumerate(retrainings(record)):
+        record.apply(TrialStarted(planned.trial, 13 + number, {}, planned.config, confirms=planned.confirms, folds=2))
+        record.apply(TrialCompleted(planned.trial, 0.9, {}, 0, "", 1.0))
+        table = made_table(distance if planned.confirms == "t0001" else 2.0 - 0.2 * number, seed=number, folds=2)
+        table.to_csv(tmp_path / f"{planned.trial}.csv", index=False)
+    for event in confirmation.conclude(record, tmp_path):
+        record.apply(event)
+    assert [place.trial for place in record.places] == (["t0001", *searched[:2]] if leads else [*searched[:2], "t0001"])
+    others = [trial for trial in searched[2:] if trial != "t0001"]
+    ranked = [trial.trial for trial in record.ranked()]
+    assert ranked == (["t0001", *searched[:2], *others] if leads else searched)
+    gain = gain_over(record.trials[searched[0]], record.trials["t0001"], objective_of(record))
+    assert gain is not None
+    assert (gain.of, gain.is_sure) == ("confirmed", not leads)
 
 
 def test_the_time_that_confirming_takes_is_foreseen() -> None:

@@ -245,7 +245,7 @@ class Standing:
 
     def _place(self, trial: TrialRecord) -> Place:
         sign = -1 if self.record.started.direction == "max" else 1
-        rank = trial.confirmed.rank if trial.confirmed else math.inf
+        rank = trial.place.rank if trial.place else math.inf
         score = math.inf if trial.score is None else sign * trial.score
         length = -trial.config.get("stop_after", 0)
         return (rank, trial.status != "completed", score, length, trial.number, trial.trial)

@@ -67,7 +67,7 @@ def choose_ensemble(record: StudyRecord, number: int, vote: str = DEFAULT_VOTE) 
         StudyError: if fewer are confirmed, or they are not in MLflow.
     """
     _check(number, vote)
-    study, places = record.started.study, record.places
+    study, places = record.started.study, [place for place in record.places if place.leads]
     if len(places) < number:
         have = {0: "no trial is"}.get(len(places), f"only {', '.join(place.trial for place in places)} {_are(places)}")
         raise StudyError(

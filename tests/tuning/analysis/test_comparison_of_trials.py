@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from made_scores import made_table, scored_study, stage
 
-from tests.tuning.analysis.made_scores import made_table, scored_study, stage
 from tests.tuning.synthetic import write_study
 from tuning.analysis import subjects
 from tuning.analysis.comparison import compare_trials

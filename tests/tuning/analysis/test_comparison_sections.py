@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from made_scores import scored_study
 
-from tests.tuning.analysis.made_scores import scored_study
 from tuning.analysis.comparison import StudyComparison, compare_trials
 from tuning.analysis.comparison_sections import sections_of, title_of
 from tuning.document import Items, Picture, Table, Text, as_markdown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.tuning.analysis.made_scores import renamed
+from made_scores import renamed
+
 from tests.tuning.synthetic import write_study
 from tuning.analysis.contrasts import Contrast, contrasts
 from tuning.analysis.subjects import Subject

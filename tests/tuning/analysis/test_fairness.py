@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from made_scores import renamed
 
-from tests.tuning.analysis.made_scores import renamed
 from tests.tuning.synthetic import write_study
 from tuning.analysis.fairness import reservations
 from tuning.analysis.subjects import Subject

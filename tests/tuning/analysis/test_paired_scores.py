@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_scores import made_table
 
 from pneumo_core.errors import PneumoError
 from pneumo_core.operating_point import OperatingPoint
-from tests.tuning.analysis.made_scores import made_table
 from tuning.analysis.paired_scores import ScoredTrial, compare_scores, shared_images
 
 HALF = OperatingPoint(0.5)

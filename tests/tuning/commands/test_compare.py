@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_scores import scored_study
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.tuning.analysis.made_scores import scored_study
 from tuning.cli import app
 from tuning.store import Store
 

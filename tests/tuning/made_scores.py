@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from synthetic import synthetic_space, write_study
 
-from tests.tuning.synthetic import synthetic_space, write_study
 from tuning.record import StudyRecord
 from tuning.store import Store, StudyFolder
 
