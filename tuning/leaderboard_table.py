@@ -110,7 +110,15 @@ def _confirmed(trial: TrialRecord, criterion: Criterion) -> str:
 def _gain(board: Leaderboard, row: Row) -> str:
     if row == board.baseline:
         return "baseline"
-    return "" if row.gain is None else f"{row.gain.value:+.4f}"
+    if row.gain is None:
+        return ""
+    return f"({row.gain.value:+.4f})" if _is_beside_confirmed(board, row) else f"{row.gain.value:+.4f}"
+
+
+def _is_beside_confirmed(board: Leaderboard, row: Row) -> bool:
+    """Whether a gain of scores in the search stands where others are of confirmed ones: the two do not compare."""
+    beside = board.baseline is not None and board.baseline.trial.confirmed is not None
+    return beside and row.gain is not None and row.gain.of == "search"
 
 
 def _ends(interval: Ends) -> str:
@@ -151,6 +159,8 @@ def leaderboard_sentences(board: Leaderboard, top: int | None = None) -> Iterato
     if rows and (said := _joined(rows[0].trial, same)):
         yield f"the same in all rows: {said}"
     yield from _gain_sentences(board)
+    if any(_is_beside_confirmed(board, row) for row in rows):
+        yield "gains in brackets are of scores in the search: these trials were not confirmed, as the baseline was"
 
 
 def _gain_sentences(board: Leaderboard) -> Iterator[str]:

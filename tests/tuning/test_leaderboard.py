@@ -118,9 +118,10 @@ def test_confirmed_scores_are_compared_if_both_have_one(record: StudyRecord) -> 
     assert (rows[leader]["gain_of"], rows[leader]["gain"]) == ("confirmed", pytest.approx(0.05))
     third = next(trial for trial in record.ranked() if trial.status == "completed" and not trial.confirmed)
     assert rows[third.trial]["gain_of"] == "search"
-    assert f"gain of {leader} over the baseline, t0001: +0.0500 val_roc_auc (+0.0400 to +0.0600, 95 %)" in "\n".join(
-        leaderboard_sentences(make_leaderboard(record))
-    )
+    told = "\n".join(leaderboard_sentences(make_leaderboard(record)))
+    assert f"gain of {leader} over the baseline, t0001: +0.0500 val_roc_auc (+0.0400 to +0.0600, 95 %)" in told
+    assert "gains in brackets are of scores in the search" in told
+    assert f"({rows[third.trial]['gain']:+.4f})" in "\n".join(_lines(record, 200))
 
 
 def test_a_baseline_that_is_not_confirmed_is_compared_in_the_search(record: StudyRecord) -> None:
