@@ -128,7 +128,9 @@ def _data(record: StudyRecord) -> Iterator[tuple[str, str]]:
     yield "protocol", f"{folds} folds by patient" if folds > 1 else "a hold-out by patient"
     if record.confirm:
         wanted = record.confirm
-        yield "confirmation", f"of the first {wanted['top']}, {wanted['seeds']} seeds each"
+        beside = " and the baseline" if wanted.get("baseline") else ""
+        seeds = f"{wanted['seeds']} seed{'s' if wanted['seeds'] > 1 else ''}"
+        yield "confirmation", f"of the first {wanted['top']}{beside}, {seeds} each"
     yield "digest of the images", settings.data_digest[:_DIGITS]
     yield "digest of the division", settings.split_digest[:_DIGITS]
     yield "test folder", "not opened: neither the search nor this report reads a test image's score"
