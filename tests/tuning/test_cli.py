@@ -118,8 +118,8 @@ def test_commands_that_need_no_tensorflow_do_not_import_it(finished: Finished, c
 def test_run_prints_one_json_document(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
     """Progress goes to stderr, the result alone to stdout."""
     result = _tune(
-        "run", "--space", tiny_space, "--data", phantoms, "--trials", 2, "--json", "--set", "head_units=4",
-        "--set", "learning_rate=1e-3", store=tmp_path,
+        "run", "--space", tiny_space, "--data", phantoms, "--trials", 2, "--no-plots", "--json",
+        "--set", "head_units=4", "--set", "learning_rate=1e-3", store=tmp_path,
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
@@ -254,7 +254,7 @@ def test_unreadable_images_are_named_and_can_be_skipped(tmp_path: Path, tiny_spa
     data = tmp_path / "data"
     shutil.copytree(phantoms, data)
     (data / "train" / "NORMAL" / "IM-9999-0001.jpeg").write_text("not an image")
-    words = ("run", "--space", tiny_space, "--data", data, "--trials", 1)
+    words = ("run", "--space", tiny_space, "--data", data, "--trials", 1, "--no-plots")
     refused = _tune(*words, store=tmp_path / "store")
     assert refused.exit_code == 2
     assert "IM-9999-0001.jpeg" in refused.stderr
@@ -274,7 +274,17 @@ def test_other_class_names_are_carried_through(tmp_path: Path, tiny_space: Path,
             (data / new).mkdir(parents=True, exist_ok=True)
             shutil.copy(image, data / new)
     result = _tune(
-        "run", "--space", tiny_space, "--data", data, "--trials", 1, "--classes", "healthy,ill", store=tmp_path / "s"
+        "run",
+        "--space",
+        tiny_space,
+        "--data",
+        data,
+        "--trials",
+        1,
+        "--no-plots",
+        "--classes",
+        "healthy,ill",
+        store=tmp_path / "s",
     )
     assert result.exit_code == 0, result.stderr
     reports = (tmp_path / "s" / "artifacts").rglob("report.md")  # of the study and of its trial
@@ -283,7 +293,7 @@ def test_other_class_names_are_carried_through(tmp_path: Path, tiny_space: Path,
 
 def test_the_cache_is_listed_and_cleared(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
     """What a study left in it is shown; after clearing nothing is."""
-    words = ("run", "--space", tiny_space, "--data", phantoms, "--trials", 1, "--cache", tmp_path / "c")
+    words = ("run", "--space", tiny_space, "--data", phantoms, "--trials", 1, "--no-plots", "--cache", tmp_path / "c")
     assert _tune(*words, store=tmp_path / "s").exit_code == 0
     assert not (tmp_path / "s" / "cache").exists()
     (row,) = json.loads(_tune("cache", "list", "--cache", tmp_path / "c", "--json").stdout)

@@ -72,7 +72,11 @@ def test_more_trials_go_on_as_if_they_had_been_asked_for_at_first(
 
 
 @pytest.mark.parametrize(
-    "stop", [_after("t0002"), lambda event: isinstance(event, EpochEnded) and event.trial == "t0003"]
+    "stop",
+    [
+        pytest.param(_after("t0002"), marks=pytest.mark.slow),
+        lambda event: isinstance(event, EpochEnded) and event.trial == "t0003",
+    ],
 )
 def test_a_study_that_broke_off_ends_as_one_that_did_not(
     finished: Finished, tiny_space: Path, phantoms: Path, tmp_path: Path, stop: Callable[[Event], bool]
