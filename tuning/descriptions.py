@@ -11,7 +11,7 @@ from tuning.analysis.gain import gain_over
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, Section, Table, Text, as_markdown, markdown_text
 from tuning.protocol import images_in_words
-from tuning.ranking import objective_of
+from tuning.ranking import format_value, objective_of
 from tuning.record import StudyRecord, TrialRecord
 
 _REASON_LIMIT = 300
@@ -115,22 +115,18 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _values(params: Mapping[str, Any]) -> str:
     """The active parameters; of a space without any, that there are none."""
-    words = (f"{name} {_number(value)}" for name, value in params.items() if value is not None)
+    words = (f"{name} {format_value(value)}" for name, value in params.items() if value is not None)
     return ", ".join(words) or "nothing was searched"
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _domain(parameter: Mapping[str, Any]) -> str:
     """The values of a parameter as the space has it, be it of another version of this program."""
     if "values" in parameter:
-        words = ", ".join(map(_number, parameter["values"]))
+        words = ", ".join(map(format_value, parameter["values"]))
     else:
-        words = f"{_number(parameter.get('min'))} to {_number(parameter.get('max'))}"
-        words += f" in steps of {_number(parameter['step'])}" if parameter.get("step") else ""
+        words = f"{format_value(parameter.get('min'))} to {format_value(parameter.get('max'))}"
+        words += f" in steps of {format_value(parameter['step'])}" if parameter.get("step") else ""
         words += ", logarithmic" if parameter.get("log") else ""
     needed = parameter.get("when") or {}
-    conditions = [f"{name} is {' or '.join(map(_number, values))}" for name, values in needed.items()]
+    conditions = [f"{name} is {' or '.join(map(format_value, values))}" for name, values in needed.items()]
     return words + (f"; where {' and '.join(conditions)}" if conditions else "")

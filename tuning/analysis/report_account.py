@@ -9,10 +9,11 @@ from pathlib import Path
 from search_spaces import builtin_spaces
 from tuning.analysis.narrowing import FEWEST_LEADERS
 from tuning.analysis.report_facts import FailureCause, ReportFacts
-from tuning.analysis.report_words import UNKNOWN, listed, sentence, size_in_words, time_in_words
+from tuning.analysis.report_words import UNKNOWN, listed, sentence, size_in_words
 from tuning.analysis.spending import KeptPass, Spending
 from tuning.document import Block, Items, Table, Text
 from tuning.events import StudyStarted
+from tuning.output import duration
 
 _PAIR = ("", "")
 _CAUSES = 12
@@ -23,12 +24,12 @@ def account(facts: ReportFacts) -> Iterator[Block]:
     """Yields the time and the disk that were spent, and what the cache saved, with the arithmetic."""
     spent = facts.spending
     yield Text("Where the time went: of trials it is their own, summed over workers; the rest is by the clock.")
-    lost = f"{time_in_words(spent.lost_s)} in {spent.lost} attempts" if spent.lost else "nothing"
+    lost = f"{duration(spent.lost_s)} in {spent.lost} attempts" if spent.lost else "nothing"
     artifacts = "kept by MLflow elsewhere" if spent.artifact_bytes is None else size_in_words(spent.artifact_bytes)
     rows = [
-        ("by the clock", time_in_words(spent.wall_s)),
-        ("trials of the search", time_in_words(spent.searching_s)),
-        ("confirming the leaders", time_in_words(spent.confirming_s)),
+        ("by the clock", duration(spent.wall_s)),
+        ("trials of the search", duration(spent.searching_s)),
+        ("confirming the leaders", duration(spent.confirming_s)),
         ("lost with processes", lost),
         ("the study's folder", size_in_words(spent.study_bytes)),
         ("files of its runs", artifacts),
@@ -145,13 +146,13 @@ def _saved(spent: Spending) -> Iterator[Block]:
     if timed:
         saved = sum(one.spared_s for one in timed)
         total = (
-            f": without the cache the study would have taken about {time_in_words(spent.wall_s + saved)} instead of "
-            f"{time_in_words(spent.wall_s)}"
+            f": without the cache the study would have taken about {duration(spent.wall_s + saved)} instead of "
+            f"{duration(spent.wall_s)}"
             if spent.side_by_side <= 1
             else ", summed over the trials that ran side by side"
         )
         yield Text(
-            f"Keeping what frozen layers give saved about {time_in_words(max(saved, 0.0))}{total}. That is the images "
+            f"Keeping what frozen layers give saved about {duration(max(saved, 0.0))}{total}. That is the images "
             "that trainings would have sent through these layers, times what an image took in the pass (to read it and "
             "to write its output included, so this is an estimate), less the passes that were made.",
             "good" if saved > 0 else "",
@@ -171,6 +172,6 @@ def _pass_row(one: KeptPass) -> list[str]:
     what = f"{one.image_size} px to block {one.blocks}{', augmented' if one.augmented else ''}"
     if one.image_s is None:
         return [what, f"{one.images:,}", UNKNOWN, UNKNOWN, "not known", size_in_words(one.bytes)]
-    took = time_in_words(one.pass_s) if one.pass_s else "made before"
-    would = time_in_words(one.image_s * one.images)
+    took = duration(one.pass_s) if one.pass_s else "made before"
+    would = duration(one.image_s * one.images)
     return [what, f"{one.images:,}", f"{one.image_s * 1000:.2f} ms", would, took, size_in_words(one.bytes)]

@@ -21,6 +21,7 @@ from tuning.analysis.paired_gain import paired_gain
 from tuning.analysis.score_tables import ScoreTables
 from tuning.analysis.spending import Spending, spending
 from tuning.analysis.winner import picture_of_winner, why_unexplainable
+from tuning.confirmation import leaders
 from tuning.confirmed import confirmation_summary, trial_summary
 from tuning.events import AttemptFailed
 from tuning.journal import read_entries
@@ -157,7 +158,7 @@ def gather(store: Store, name: str, *, why_no_picture: str = "", clock: Callable
         state=record.ended.status if record.ended else "running" if folder.is_held() else "killed",
         at=clock(),
         best=best,
-        leader=_leader(record),
+        leader=next(iter(leaders(record, 1)), None),
         baseline=base,
         gain=gain,
         importances=mattered,
@@ -170,12 +171,6 @@ def gather(store: Store, name: str, *, why_no_picture: str = "", clock: Callable
         picture=picture,
         no_picture="" if picture else why_unexplainable(record) or why_no_picture,
     )
-
-
-def _leader(record: StudyRecord) -> TrialRecord | None:
-    sign = 1 if record.started.direction == "max" else -1
-    completed = [trial for trial in record.searched if trial.status == "completed"]
-    return max(completed, key=lambda trial: (sign * (trial.score or 0.0), trial.epochs, -trial.number), default=None)
 
 
 def _failures(record: StudyRecord) -> Iterator[FailureCause]:

@@ -8,9 +8,10 @@ from typing import Any
 from tuning.analysis.baseline import known_values, trained_shorter, tried_values
 from tuning.analysis.gain import Gain
 from tuning.analysis.report_facts import ReportFacts
-from tuning.analysis.report_words import ends, metric_label, number, sentence, time_in_words
+from tuning.analysis.report_words import ends, metric_label, number, sentence
 from tuning.confirmed import confirmation_sentences
 from tuning.document import Block, Items, KeyFigures, Text
+from tuning.output import duration
 from tuning.ranking import format_value
 from tuning.record import StudyRecord, TrialRecord
 
@@ -66,8 +67,8 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "completed")
     yield "trials", str(len(record.searched)), f"{said}; {facts.state}"
     spent = facts.spending
-    confirming = f"; {time_in_words(spent.confirming_s)} of trainings to confirm leaders" if spent.confirming_s else ""
-    yield "time", time_in_words(spent.wall_s), f"by the clock{confirming}"
+    confirming = f"; {duration(spent.confirming_s)} of trainings to confirm leaders" if spent.confirming_s else ""
+    yield "time", duration(spent.wall_s), f"by the clock{confirming}"
 
 
 def _found(facts: ReportFacts) -> Iterator[str]:

@@ -36,13 +36,6 @@ def with_ends(values: Sequence[float | None]) -> str:
     return number(value) if low is None or high is None else f"{value:.4f} ({low:.3f}–{high:.3f})"
 
 
-def time_in_words(seconds: float) -> str:
-    """Returns a time as people say it: 0.4 s, 38 s, 12 min, 3 h 20 min."""
-    from tuning.output import duration
-
-    return duration(seconds)
-
-
 def size_in_words(count: float) -> str:
     """Returns bytes as kB, MB or GB, powers of 1000."""
     unit, word = next((pair for pair in ((1e9, "GB"), (1e6, "MB")) if count >= pair[0]), (1e3, "kB"))

@@ -10,7 +10,7 @@ import typer
 from tuning.commands.options import JsonOption, StoreOption, StudyArgument, open_store
 from tuning.output import console, print_json
 
-spaces_app = typer.Typer(help="List, show and check search spaces.")
+spaces_app = typer.Typer(help="List, show, check and narrow search spaces.")
 
 
 @spaces_app.callback(invoke_without_command=True)

@@ -206,7 +206,7 @@ def confirm_study(
     tracking_uri: LoggedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the leaders of a study again, over other seeds and folds, and rank them by what that comes to.
+    """Train the leaders of a study and its baseline again, over other seeds and folds, and rank them by the means.
 
     Example: tune confirm vgg16-1 --top 5 --seeds 3
     """
