@@ -43,7 +43,7 @@ class TrialRecord:
         epoch_scores: the objective of each epoch so far, likewise, if it is known that early.
         training_s: seconds that its epochs took so far, without what comes before and after them.
         attempts: how many were started.
-        lost_attempts: how many of them were lost with their process.
+        lost_attempts: how many of them were lost with their process, and count.
         intervals: ends of each metric's 95 % interval.
         threshold: of the operating point that its scores choose.
         temperature: likewise.
@@ -199,7 +199,7 @@ class StudyRecord:
             case AttemptStarted():
                 self.trials[event.trial].attempts = event.attempt
             case AttemptFailed():
-                self.trials[event.trial].lost_attempts += 1
+                self.trials[event.trial].lost_attempts += not event.blameless
             case RunLinked(trial=""):
                 self.run_id = event.run_id
             case RunLinked():
