@@ -57,7 +57,7 @@ docs-images: setup  ## make the pictures of docs/tour.md from real studies (need
 	$(BIN)/python docs/make_images $(if $(DATA),--data "$(DATA)") $(if $(WORK),--work "$(WORK)")
 
 lock:  ## resolve requirements.txt anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra onnx --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra onnx --extra server --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet --upgrade -o requirements.txt
 
 clean:  ## remove the environment and all caches, but no study
