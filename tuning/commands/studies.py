@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuning.arguments import parse_classes, parse_duration, parse_size
+from tuning.arguments import count_workers, parse_classes, parse_duration, parse_size
 from tuning.commands.options import (
     AttemptsAgain,
     AttemptsOption,
@@ -16,6 +16,8 @@ from tuning.commands.options import (
     BudgetOption,
     CacheAgain,
     CacheOption,
+    ClusterAgain,
+    ClusterOption,
     FoldsOption,
     ForceOption,
     JsonOption,
@@ -77,7 +79,8 @@ def run(
             help="Try another study's leaders first, 3 or so many, behind the space's own first known configuration.",
         ),
     ] = None,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
     plots: PlotsOption = True,
@@ -101,7 +104,8 @@ def run(
     from tuning.spaces import open_space, parse_overrides, space_source
 
     work = WorkSettings(
-        workers=workers,
+        workers=count_workers(workers, cluster),
+        cluster=cluster,
         time_limit_s=parse_duration("--time", time),
         trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
         max_attempts=max_attempts,
@@ -148,6 +152,7 @@ def resume(
     data: MovedOption = None,
     force: ForceOption = False,
     workers: WorkersAgain = None,
+    cluster: ClusterAgain = None,
     trial_timeout: TimeoutAgain = None,
     max_attempts: AttemptsAgain = None,
     plots: PlotsAgain = None,
@@ -166,6 +171,7 @@ def resume(
         trial_timeout=trial_timeout,
         cache_budget=cache_budget,
         workers=workers,
+        cluster=cluster,
         max_attempts=max_attempts,
         plots=plots,
         cache=cache,
@@ -191,6 +197,7 @@ def confirm_study(
     data: MovedOption = None,
     force: ForceOption = False,
     workers: WorkersAgain = None,
+    cluster: ClusterAgain = None,
     trial_timeout: TimeoutAgain = None,
     max_attempts: AttemptsAgain = None,
     cache: CacheAgain = None,
@@ -208,6 +215,7 @@ def confirm_study(
         time=time,
         trial_timeout=trial_timeout,
         workers=workers,
+        cluster=cluster,
         max_attempts=max_attempts,
         cache=cache,
         tracking_uri=tracking_uri,
