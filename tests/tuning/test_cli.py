@@ -353,11 +353,11 @@ def test_classes_are_two_different_names(text: str) -> None:
 )
 def test_sizes_are_read(text: str, size: int | None) -> None:
     """Powers of a thousand, as disks are sold; `none` for no limit."""
-    assert parse_size(text) == size
+    assert parse_size("--cache-budget", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20 GiB", "many"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """With the forms that are known."""
     with pytest.raises(ConfigError, match=r"500MB, 20GB or 1\.5TB"):
-        parse_size(text)
+        parse_size("--cache-budget", text)

@@ -53,6 +53,10 @@ class ClusterWorkers:
             self._known = True
             return client
 
+    def objection(self, worker: Member) -> str:
+        """None: what its workers may take is the cluster's affair."""
+        return ""
+
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`. In a thread, because a process that hangs does not answer."""
         arguments = {"workers": [worker.address], "on_error": "ignore"}
