@@ -40,8 +40,8 @@ def documented(start: str, places: Mapping[str, str]) -> list[str]:
 
 def documented_lines(start: str) -> list[str]:
     """Returns all command lines of docs/deploy/README.md that begin with certain words."""
-    text = (DOCS / "README.md").read_text()
-    lines = re.findall(rf"^\$ ({re.escape(start)} .*)$", text, flags=re.MULTILINE)
+    text = (DOCS / "README.md").read_text().replace("\\\n", " ")
+    lines = re.findall(rf"^\$ ({re.escape(start)}\b.*)$", text, flags=re.MULTILINE)
     assert lines, f"docs/deploy/README.md has no line {start}"
     return lines
 
@@ -160,6 +160,7 @@ class Scheduler(Service):
         protocol: `tcp` or `tls`.
 
     Attributes:
+        host: where it listens.
         address: for workers and studies, the same after a restart.
     """
 
@@ -167,6 +168,7 @@ class Scheduler(Service):
         self, folder: Path, host: str = "127.0.0.1", settings: Mapping[str, str] | None = None, protocol: str = "tcp"
     ) -> None:
         port, health = free_port(host), free_port()
+        self.host = host
         self.address = f"{protocol}://{host}:{port}"
         start = "dask scheduler --protocol tls" if protocol == "tls" else "dask scheduler"
         command = documented(start, {"10.0.0.1": host, "8786": str(port), "127.0.0.1:8787": f"127.0.0.1:{health}"})
@@ -195,7 +197,11 @@ class DaskWorker(Service):
         protocol = scheduler.address.partition(":")[0]
         command = documented(
             f"dask worker {protocol}",
-            {f"{protocol}://10.0.0.1:8786": scheduler.address, "/scratch/dask": str(folder / "dask")},
+            {
+                f"{protocol}://10.0.0.1:8786": scheduler.address,
+                "10.0.0.2": namespace.address if namespace else scheduler.host,
+                "/scratch/dask": str(folder / "dask"),
+            },
         )
         if namespace is not None:
             command = ["ip", "netns", "exec", namespace.name, *command]
