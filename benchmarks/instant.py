@@ -24,7 +24,6 @@ from stub import stub_result
 
 from pneumo_core.phantom_set import write_phantoms
 from tuning.attempt import Job, Report
-from tuning.dask_executor import DaskExecutor
 from tuning.events import Event, StudyStarted, TrialCompleted, TrialFailed
 from tuning.launch import launch_study
 from tuning.record import StudyRecord
@@ -32,6 +31,8 @@ from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import open_space
 from tuning.store import Store
 from tuning.trial import TrialResult
+from tuning.workers.executor import DaskExecutor
+from tuning.workers.local import LocalWorkers
 
 RELIABILITY = Path(__file__).parents[1] / "docs" / "reliability.md"
 WINDOW = 100  # trials over which the driver's cost is averaged
@@ -72,7 +73,7 @@ def run(trials: int, images: Path, folder: Path) -> tuple[Meter, float]:
     space = open_space("vgg16", {"weights": "random", "image_size": 32, "epochs": 3}).replace(trials=trials)
     work = WorkSettings(plots=False)
     settings = StudySettings(space, str(images), Store.at(folder), "instant", confirm=False, work=work)
-    meter, workers, told = Meter(), DaskExecutor(1, attempt=instant_attempt), []
+    meter, workers, told = Meter(), DaskExecutor(LocalWorkers(1), attempt=instant_attempt), []
     launch_study(settings, meter, warn=told.append, workers=workers)
     if any("MLflow" in sentence and "lacks" in sentence for sentence in told):
         raise SystemExit("MLflow did not get everything")

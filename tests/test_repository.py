@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_every_module_stands_in_the_structure() -> None:
     missing = [path.name for path in modules if path.name != "__init__.py" and f"{path.name}`" not in structure]
     missing = [name for name in missing if name != "editor_schema.py"]  # named by its command
     assert not missing
+
+
+def test_no_module_stands_in_the_structure_twice() -> None:
+    """Each folder's section has one sentence for a module, so that two cannot come to differ."""
+    structure = (ROOT / "docs" / "structure.md").read_text()
+    for section in re.split(r"^##+ (?=`)", structure.partition("\n## Where a change goes")[0], flags=re.MULTILINE)[1:]:
+        places = "\n".join(line.split(" | ")[0] for line in section.splitlines())  # what follows may speak of others
+        named = Counter(re.findall(r"`(\w+\.py)`", places))
+        assert named, section
+        assert not [name for name, times in named.items() if times > 1], section.splitlines()[0]
 
 
 def test_every_package_is_installed() -> None:

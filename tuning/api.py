@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, said
+from tuning.arguments import DEFAULT_CACHE_BUDGET_BYTES, count_workers, said
 from tuning.ranking import load_record
 from tuning.spaces import confirmation
 from tuning.standings import flat_rows, leaderboard_rows
@@ -43,7 +43,8 @@ def run_study(
     confirm: bool = True,
     patient_pattern: str | None = None,
     start_from: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    cluster: str | None = None,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
     plots: bool = True,
@@ -75,7 +76,8 @@ def run_study(
         confirm: train the leaders again at the end, as the space says.
         patient_pattern: regular expression that finds the patient in an image's path.
         start_from: another study of the store, whose three leaders (five with `:5` behind its name) are tried first.
-        workers: processes that make trials side by side; 0 to make them in this process.
+        workers: processes on this machine that make trials side by side, 1 if None; 0 to make them in this process.
+        cluster: address of a Dask scheduler whose workers make them instead, such as `tcp://node1:8786`.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
         plots: draw the plots of each trial.
@@ -115,7 +117,8 @@ def run_study(
         overrides=dict(overrides or {}),
         start_from=source,
         work=WorkSettings(
-            workers=workers,
+            workers=count_workers(workers, cluster),
+            cluster=cluster,
             time_limit_s=time_limit_s,
             trial_timeout_s=trial_timeout_s,
             max_attempts=max_attempts,
@@ -144,6 +147,7 @@ def resume_study(
     tracking_uri: str | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     trial_timeout_s: float | None = None,
     max_attempts: int | None = None,
     progress: bool = True,
@@ -160,6 +164,7 @@ def resume_study(
         tracking_uri: MLflow server or database; where the study was logged if None.
         cache: as in `run_study`, here and below; as it was at the study's start if None.
         workers: see `cache`.
+        cluster: see `cache`.
         trial_timeout_s: see `cache`.
         max_attempts: see `cache`.
         progress: show what happens.
@@ -175,6 +180,7 @@ def resume_study(
 
     given = {
         "workers": workers,
+        "cluster": cluster,
         "time_limit_s": time_limit_s,
         "trial_timeout_s": trial_timeout_s,
         "max_attempts": max_attempts,

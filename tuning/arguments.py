@@ -56,6 +56,17 @@ def parse_classes(text: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
+def count_workers(workers: int | None, cluster: str | None) -> int:
+    """Returns how many worker processes a study starts on this machine; one if nothing was said.
+
+    Raises:
+        ConfigError: if a number is given for a cluster, which has its own.
+    """
+    if workers is not None and cluster is not None:
+        raise ConfigError("--workers: counts processes on this machine, --cluster has workers of its own; give one.")
+    return 1 if workers is None else workers
+
+
 def said(given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that were given; None stands for those that were left out."""
     return {name: value for name, value in given.items() if value is not None}

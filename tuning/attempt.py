@@ -73,6 +73,7 @@ class DataSetup:
         cache_budget_bytes: size that this folder is kept to; None for no limit.
         threads: of one TensorFlow operation; 0 for one a processor.
         expected: configurations that can be foreseen.
+        weights: digests of the backbone weights that trials may ask for, by their source and seed.
     """
 
     root: Path
@@ -82,6 +83,7 @@ class DataSetup:
     cache_budget_bytes: int | None
     threads: int
     expected: tuple[TrialConfig, ...] = ()
+    weights: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
 
     def open(self, tell: Callable[[str], None] = lambda text: None) -> TrialData:
         """Returns the study's images as trials see them.
@@ -100,6 +102,7 @@ def run_attempt(
     data: TrialData,
     report: Report,
     stopping: Callable[[], bool] = lambda: False,
+    saved: Callable[[Path], None] = lambda path: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrialResult:
     """Makes an attempt.
@@ -109,6 +112,7 @@ def run_attempt(
         data: images.
         report: told of every epoch that is trained; after a checkpoint some are told again.
         stopping: asked after every epoch, and between parts of a pass through frozen layers, whether to leave.
+        saved: told of every checkpoint that is on disk.
         clock: monotonic, in seconds.
 
     Raises:
@@ -125,7 +129,7 @@ def run_attempt(
             raise AttemptLeftError
 
     config, checkpoints = TrialConfig.from_mapping(job.config), Checkpoints(job.checkpoints)
-    watch = _Watch(job, report, stopping, clock)
+    watch = _Watch(job, report, stopping, saved, clock)
     data.before_part = leave_if_asked
     try:
         state = checkpoints.latest(job.trial, job.attempt, config, job.folds)
@@ -141,8 +145,15 @@ def run_attempt(
 class _Watch:
     """What happens after each epoch: report, prune, leave, save."""
 
-    def __init__(self, job: Job, report: Report, stopping: Callable[[], bool], clock: Callable[[], float]) -> None:
-        self._job, self._report, self._stopping, self._clock = job, report, stopping, clock
+    def __init__(
+        self,
+        job: Job,
+        report: Report,
+        stopping: Callable[[], bool],
+        saved: Callable[[Path], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._job, self._report, self._stopping, self._saved, self._clock = job, report, stopping, saved, clock
         self._saved_at, self._pause_s = clock(), CHECKPOINT_INTERVAL_S
         self.hopeless = False
 
@@ -174,3 +185,4 @@ class _Watch:
         # Folds of large heads take hundreds of MB: no more than a tenth of the time goes into writing them.
         self._pause_s = max(CHECKPOINT_INTERVAL_S, _WRITING_SHARE * (time.monotonic() - begun))
         self._saved_at = self._clock()
+        self._saved(path)

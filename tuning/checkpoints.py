@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pneumo_core.training import TrainingState
 
 _NAME = re.compile(r"(?P<trial>[^.]+)\.(?P<attempt>\d+)(?P<unfinished>\.unfinished)?\.(?P<kind>npz|begun)")
+# Earlier versions left files that end in `begun`; they go with the rest.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,24 +39,12 @@ class Checkpoints:
         """
         from pneumo_core.checkpoint import read_checkpoint
 
-        names = [name for name, _ in self._files() if name["trial"] == trial and name["kind"] == "npz"]
-        attempts = {int(name["attempt"]) for name in names if not name["unfinished"]}
-        counted = sorted((number for number in attempts if attempt is None or number <= attempt), reverse=True)
-        states = (read_checkpoint(self.path(trial, number), config, folds) for number in counted)
+        states = (read_checkpoint(path, config, folds) for path in self._written(trial, attempt))
         return next((state for state in states if state is not None), None)
 
-    def begin(self, trial: str, attempt: int) -> bool:
-        """Returns whether an attempt begins for the first time.
-
-        Side effects:
-            Leaves a mark of it in the folder.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            (self.folder / f"{trial}.{attempt}.begun").touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+    def newest(self, trial: str, attempt: int | None) -> Path | None:
+        """Returns the file that `latest` would look at first; None if there is none."""
+        return next(iter(self._written(trial, attempt)), None)
 
     def discard_older(self, trial: str, attempt: int) -> None:
         """Removes what earlier attempts at a trial left.
@@ -77,6 +66,13 @@ class Checkpoints:
         for path in [path for name, path in self._files() if unwanted(name)]:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def _written(self, trial: str, attempt: int | None) -> list[Path]:
+        """Whole checkpoints of a trial, those of the last attempt first."""
+        names = [name for name, _ in self._files() if name["trial"] == trial and name["kind"] == "npz"]
+        attempts = {int(name["attempt"]) for name in names if not name["unfinished"]}
+        counted = sorted((number for number in attempts if attempt is None or number <= attempt), reverse=True)
+        return [self.path(trial, number) for number in counted]
 
     def _files(self) -> Iterator[tuple[re.Match[str], Path]]:
         with contextlib.suppress(FileNotFoundError):

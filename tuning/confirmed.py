@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuning.events import StudyConfirmed, TrialConfirmed
+from tuning.ranking import defined
 from tuning.record import StudyRecord, TrialRecord
 
 
@@ -26,11 +27,11 @@ def confirmed_summary(confirmed: TrialConfirmed) -> dict[str, Any]:
     return {
         "rank": confirmed.rank,
         "score": confirmed.score,
-        "interval": [confirmed.low, confirmed.high],
+        "interval": [defined(confirmed.low), defined(confirmed.high)],
         "tied_with_first": confirmed.tied,
-        "difference_to_first": confirmed.difference,
+        "difference_to_first": [defined(value) for value in confirmed.difference],
         "seed_deviation": confirmed.deviation,
-        "metrics": confirmed.metrics,
+        "metrics": {name: [*map(defined, value)] for name, value in confirmed.metrics.items()},
         "threshold": confirmed.threshold,
         "temperature": confirmed.temperature,
         "runs": confirmed.runs,

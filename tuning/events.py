@@ -144,12 +144,16 @@ class AttemptStarted:
 
 @dataclasses.dataclass(frozen=True)
 class AttemptFailed:
-    """An attempt was lost with its process: a crash, too little memory, a hang. The trial may be tried again."""
+    """An attempt was lost with its process: a crash, too little memory, a hang. The trial may be tried again.
+
+    A `blameless` one, lost with the connection to a cluster, say, does not count against the trial.
+    """
 
     kind: ClassVar[str] = "attempt_failed"
     trial: str
     attempt: int
     reason: str
+    blameless: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +200,7 @@ class TrialCompleted:
         intervals: lower and upper end of each metric's 95 % interval; None where undefined.
         threshold: of the operating point.
         temperature: of the operating point.
+        worker: that made it, if it was not on the study's own machine.
     """
 
     kind: ClassVar[str] = "trial_completed"
@@ -211,6 +216,7 @@ class TrialCompleted:
     intervals: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     threshold: float = 0.5
     temperature: float = 1.0
+    worker: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

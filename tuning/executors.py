@@ -35,11 +35,12 @@ class EpochReport:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """An attempt came to its end."""
+    """An attempt came to its end; `worker` names who made it, if that was not this machine."""
 
     trial: str
     attempt: int
     result: TrialResult
+    worker: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +54,12 @@ class Raised:
 
 @dataclasses.dataclass(frozen=True)
 class Lost:
-    """An attempt's process is gone."""
+    """An attempt's process is gone, or cannot be reached; `blameless` if that cannot be the trial's doing."""
 
     trial: str
     attempt: int
     reason: str
+    blameless: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Executor(Protocol):
     @property
     def room(self) -> int:
         """How many more attempts can be taken on now."""
+
+    @property
+    def width(self) -> int:
+        """How many attempts can be made side by side now."""
 
     def submit(self, job: Job) -> None:
         """Takes on an attempt."""
@@ -108,6 +114,11 @@ class InlineExecutor:
     def room(self) -> int:
         """See `Executor`."""
         return 0 if self._job else 1
+
+    @property
+    def width(self) -> int:
+        """See `Executor`."""
+        return 1
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""

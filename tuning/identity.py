@@ -88,6 +88,11 @@ def identity_of(started: StudyStarted) -> dict[str, Any]:
     return {name: getattr(started, name) for name in _COMPARED}
 
 
+def deciding_versions(versions: Mapping[str, str]) -> dict[str, str | None]:
+    """Returns those of some packages' versions on which it depends what a trial comes to."""
+    return {name: versions.get(name) for name in _LIBRARIES}
+
+
 def program_changes(before: StudyStarted) -> list[str]:
     """Returns a line for everything of this program and its libraries that is not as it was.
 
@@ -95,7 +100,7 @@ def program_changes(before: StudyStarted) -> list[str]:
         before: what was recorded of a study.
     """
     versions = package_versions()
-    was, now = ({name: of.get(name) for name in _LIBRARIES} for of in (before.versions, versions))
+    was, now = (deciding_versions(of) for of in (before.versions, versions))
     return [*_changes("code", before.code, code_digests()), *_changes("package", was, now)]
 
 
@@ -115,8 +120,7 @@ def differences(before: StudyStarted, now: StudyStarted) -> list[str]:
         )
     lines += _changes("space", _flat(before.definition), _flat(now.definition))
     lines += _changes("code", before.code, now.code)
-    versions = ({name: study.versions.get(name) for name in _LIBRARIES} for study in (before, now))
-    lines += _changes("package", *versions)
+    lines += _changes("package", *(deciding_versions(study.versions) for study in (before, now)))
     lines += _changes("setting", {"threads": before.threads}, {"threads": now.threads})
     return lines
 

@@ -31,10 +31,10 @@ from tuning.spaces import base_config, open_space, refuse_unsuited
 from tuning.store import Store, StudyFolder
 
 if TYPE_CHECKING:
-    from tuning.dask_executor import DaskExecutor
     from tuning.projection import Projection
     from tuning.study import Listener, StudyResult
     from tuning.tracking import Tracker
+    from tuning.workers.executor import DaskExecutor
 
 _TOLD_BACKLOG = 20  # entries of the journal
 _PATIENCE_S = 30.0  # with an MLflow that does not answer, when everything else is done
@@ -228,7 +228,7 @@ class _Run:
                 self.workers.open(self.prepared.setup)
                 executor = self.workers
             time_s = math.inf if work.time_limit_s is None else work.time_limit_s
-            limits = StudyLimits(time_s, work.max_attempts, max(work.workers, 1))
+            limits = StudyLimits(time_s, work.max_attempts)
             study = Study(record, space, self.folder, executor, limits=limits, stop=stop)
             draw = draw_plots if work.plots else None
             projection = Projection(
@@ -337,10 +337,11 @@ def _is_over(record: StudyRecord) -> bool:
 @contextlib.contextmanager
 def _workers(work: WorkSettings, tell: Tell, given: DaskExecutor | None = None) -> Iterator[DaskExecutor | None]:
     """Worker processes, if any, on their way while the images are read."""
-    if given is None and work.workers:
-        from tuning.dask_executor import DaskExecutor
+    if given is None and work.separate:
+        from tuning.workers.executor import DaskExecutor
+        from tuning.workers.source import source_of
 
-        given = DaskExecutor(work.workers, work.trial_timeout_s, tell)
+        given = DaskExecutor(source_of(work), work.trial_timeout_s, tell)
     try:
         yield given
     finally:

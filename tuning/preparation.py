@@ -70,6 +70,7 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
     from tuning.attempt import DataSetup
     from tuning.rehearsal import foreseen
 
+    digests: dict[tuple[str, int], str] = {}
     setup = DataSetup(
         root=dataset.root,
         pool=split.pool,
@@ -78,10 +79,11 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
         cache_budget_bytes=settings.work.cache_budget_bytes,
         threads=settings.threads,
         expected=tuple(foreseen(settings.space)),
+        weights=digests,
     )
     data = setup.open(tell)
     for config in _weight_sources(settings.space):
-        data.backbone_weights(config)
+        digests[config.weights, config.weights_seed] = data.backbone_weights(config).digest
     return Preparation(dataset, split, setup, data)
 
 

@@ -42,7 +42,7 @@ class Criterion:
 
     def searched(self, trial: TrialRecord) -> float | None:
         """Returns its value in the search; None where there is none, or none that is defined."""
-        return _finite(trial.score if self.is_objective else trial.metrics.get(self.metric))
+        return defined(trial.score if self.is_objective else trial.metrics.get(self.metric))
 
     def searched_ends(self, trial: TrialRecord) -> Ends:
         """Returns the ends of the interval of `searched`; nothing if there is none."""
@@ -50,7 +50,7 @@ class Criterion:
 
     def confirmed(self, trial: TrialRecord) -> float | None:
         """Returns its mean over the trainings that confirm the trial; None for a trial that is not confirmed."""
-        return _finite(self._confirmed(trial)[0])
+        return defined(self._confirmed(trial)[0])
 
     def confirmed_ends(self, trial: TrialRecord) -> Ends:
         """Returns the ends of the interval of `confirmed`; nothing if there is none."""
@@ -124,10 +124,6 @@ def _or_last(value: float | None, sign: int) -> float:
     return math.inf if value is None else sign * value
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None else defined(value)
-
-
 def format_value(value: object) -> str:
     """Returns a value as people read it: at most 4 significant digits, a dash for none."""
     if value is None:
@@ -135,6 +131,6 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def defined(value: float) -> float | None:
+def defined(value: float | None) -> float | None:
     """Returns the value, or None for what JSON has no number for."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

@@ -43,7 +43,7 @@ class TrialRecord:
         epoch_scores: the objective of each epoch so far, likewise, if it is known that early.
         training_s: seconds that its epochs took so far, without what comes before and after them.
         attempts: how many were started.
-        lost_attempts: how many of them were lost with their process.
+        lost_attempts: how many of them were lost with their process, and count.
         intervals: ends of each metric's 95 % interval.
         threshold: of the operating point that its scores choose.
         temperature: likewise.
@@ -199,7 +199,7 @@ class StudyRecord:
             case AttemptStarted():
                 self.trials[event.trial].attempts = event.attempt
             case AttemptFailed():
-                self.trials[event.trial].lost_attempts += 1
+                self.trials[event.trial].lost_attempts += not event.blameless
             case RunLinked(trial=""):
                 self.run_id = event.run_id
             case RunLinked():
@@ -243,7 +243,8 @@ class StudyRecord:
         trial.score, trial.metrics = event.score, event.metrics
         trial.best_epoch, trial.weights_digest = event.best_epoch, event.weights_digest
         trial.activations_digest, trial.variant_digests = event.activations_digest, event.variant_digests
-        trial.intervals, trial.duration_s = event.intervals, event.duration_s
+        trial.intervals = {name: [_known(end) for end in ends] for name, ends in event.intervals.items()}
+        trial.duration_s = event.duration_s
         trial.threshold, trial.temperature = event.threshold, event.temperature
 
     def _end(self, event: StudyEnded) -> None:
@@ -269,6 +270,11 @@ class StudyRecord:
         for trial in self.confirming:
             if trial.status == "failed" and trial.lost_attempts:
                 trial.status, trial.lost_attempts, trial.reason = "interrupted", 0, None
+
+
+def _known(end: float | None) -> float | None:
+    """An end of an interval, or None where it is undefined, by whatever name."""
+    return end if end is not None and math.isfinite(end) else None
 
 
 def replay(events: Iterable[Event]) -> StudyRecord:

@@ -22,7 +22,8 @@ class WorkSettings:
     """How a study is run. None of it changes a result with one worker.
 
     Attributes:
-        workers: processes that make trials side by side; 0 to make them in the study's own process.
+        workers: processes on this machine that make trials side by side; 0 to make them in the study's own process.
+        cluster: address of the Dask scheduler whose workers make the trials instead; None for this machine.
         time_limit_s: no trial is started after this many seconds; None for no limit.
         trial_timeout_s: an attempt at a trial that takes longer is given up; None for no limit.
         max_attempts: a trial whose attempts were lost this many times has failed.
@@ -33,6 +34,7 @@ class WorkSettings:
     """
 
     workers: int = 1
+    cluster: str | None = None
     time_limit_s: float | None = None
     trial_timeout_s: float | None = None
     max_attempts: int = 2
@@ -42,8 +44,13 @@ class WorkSettings:
     plots: bool = True
 
     def __post_init__(self) -> None:
-        if self.trial_timeout_s is not None and not self.workers:
+        if self.trial_timeout_s is not None and not self.separate:
             raise ConfigError("--trial-timeout: needs a worker process that can be killed; give --workers 1 or more.")
+
+    @property
+    def separate(self) -> bool:
+        """Whether trials are made in processes of their own."""
+        return self.workers > 0 or self.cluster is not None
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns what a resume takes over, as plain values; the time limit and MLflow's address are not among it."""
@@ -60,7 +67,9 @@ class WorkSettings:
             given: what the user says now, which counts.
         """
         values = {**recorded, **given}
-        if not values.get("workers", 1) and "trial_timeout_s" not in given:
+        if "workers" in given and "cluster" not in given:
+            values["cluster"] = None
+        if not values.get("workers", 1) and not values.get("cluster") and "trial_timeout_s" not in given:
             values["trial_timeout_s"] = None  # nothing to kill
         return cls(**{**values, "cache": None if values.get("cache") is None else Path(values["cache"])})
 

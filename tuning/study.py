@@ -77,12 +77,10 @@ class StudyLimits:
     Attributes:
         time_s: no trial is started after this many seconds.
         attempts: a trial whose attempts were lost this many times has failed.
-        workers: trials that are made side by side.
     """
 
     time_s: float = math.inf
     attempts: int = 2
-    workers: int = 1
 
 
 class Study:
@@ -181,11 +179,12 @@ class Study:
     def _work(self, begun: float) -> str:
         """Asks and waits until there is an end; returns why it came before the last trial, if it did."""
         while True:
+            more = False
             if self._stop.requested:
                 self._executor.leave()
             else:
-                self._fill(self._clock() - begun)
-            if not self._running:
+                more = self._fill(self._clock() - begun)
+            if not self._running and not more:
                 break
             self._executor.wait(self._hear, _POLL_S)
         if not self._stop.requested and self._is_retrained():
@@ -196,13 +195,22 @@ class Study:
             raise KeyboardInterrupt
         return EXHAUSTED if self._search.exhausted and self.record.is_confirmed() else TIME_IS_UP
 
-    def _fill(self, elapsed_s: float) -> None:
-        """Hands out attempts while there is room and time: those caught in the middle first, then new ones."""
-        while self._executor.room and elapsed_s < self._limits.time_s:
+    def _fill(self, elapsed_s: float) -> bool:
+        """Hands out attempts: those caught in the middle first, then new ones; returns whether it waits for room."""
+        while elapsed_s < self._limits.time_s:
+            if not self._executor.room:
+                return not self._is_done()
             trial = self._waiting.pop(0) if self._waiting else self._next_trial(elapsed_s)
             if trial is None:
-                return
+                return False
             self._start_attempt(self.record.trials[trial])
+        return False
+
+    def _is_done(self) -> bool:
+        """Whether nothing is left to hand out, for sure; else only asking would tell."""
+        if self._waiting or self._running:
+            return False
+        return self.record.is_complete() or self._is_retrained()
 
     def _next_trial(self, elapsed_s: float) -> str | None:
         """The next trial of the search or, when that is over, the next that confirms its leaders."""
@@ -223,7 +231,7 @@ class Study:
         limit_s = self._limits.time_s
         if not self.record.searching or math.isinf(limit_s):
             return self.record.searching
-        return elapsed_s < limit_s / 2 or elapsed_s + expected_s(self.record) / self._limits.workers < limit_s
+        return elapsed_s < limit_s / 2 or elapsed_s + expected_s(self.record) / max(self._executor.width, 1) < limit_s
 
     def _is_retrained(self) -> bool:
         """Whether all trainings that confirm the leaders are over, and nothing has been concluded from them."""
@@ -274,14 +282,14 @@ class Study:
         begun = self._running.pop(message.trial)
         match message:
             case Finished():
-                self._finish(trial, message.result, begun)
+                self._finish(trial, message.result, begun, message.worker)
             case Raised():
                 if not isinstance(message.error, DivergedError | OutOfMemoryError):
                     raise message.error
                 self._fail(trial, str(message.error), begun)
             case Lost():
-                self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason))
-                self._losses_in_a_row += 1
+                self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason, message.blameless))
+                self._losses_in_a_row += not message.blameless
                 if self._losses_in_a_row >= 2 * self._limits.attempts:  # two trials: then it is not their fault
                     raise WorkerError(
                         f"{self._losses_in_a_row} workers in a row were lost before an epoch was trained, at last "
@@ -301,7 +309,7 @@ class Study:
         if epoch == trial.epochs:
             self.announce(EpochEnded(trial.trial, epoch, metrics, usage or {}))
 
-    def _finish(self, trial: TrialRecord, result: TrialResult, begun: float) -> None:
+    def _finish(self, trial: TrialRecord, result: TrialResult, begun: float, worker: str) -> None:
         for epoch, metrics in enumerate(result.history):
             self._note_epoch(trial, epoch, metrics)
         score = result.metrics[self._space.objective]
@@ -328,6 +336,7 @@ class Study:
                 intervals=result.intervals,
                 threshold=result.operating_point.threshold,
                 temperature=result.operating_point.temperature,
+                worker=worker,
             )
         )
         self._tell(trial, score)

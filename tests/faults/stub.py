@@ -78,6 +78,11 @@ class StubExecutor:
         """One attempt at a time."""
         return 1 - len(self._job)
 
+    @property
+    def width(self) -> int:
+        """One attempt at a time."""
+        return 1
+
     def submit(self, job: Job) -> None:
         """Takes on an attempt."""
         self._job.append(job)

@@ -14,7 +14,6 @@ from studies import plain, run_statuses, worker_pids
 
 from pneumo_core.errors import ConfigError
 from tuning.attempt import Job
-from tuning.dask_executor import DaskExecutor
 from tuning.events import AttemptFailed, EpochEnded, Event
 from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
 from tuning.journal import read_journal
@@ -24,6 +23,8 @@ from tuning.record import StudyRecord
 from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import base_config, open_space
 from tuning.store import Store
+from tuning.workers.executor import DaskExecutor
+from tuning.workers.local import LocalWorkers
 
 
 def _settings(space: Path, images: Path, store: Path, work: WorkSettings, trials: int = 5) -> StudySettings:
@@ -67,7 +68,7 @@ def test_a_trial_that_always_kills_its_worker_fails_and_the_study_goes_on(
             os.kill(worker_pids()[0], signal.SIGKILL)
 
     result = launch_study(_settings(space, images, tmp_path, WorkSettings(), trials=2), kill)
-    first, second = result.record.trials.values()
+    first, second = result.record.searched
     assert (first.status, first.attempts) == ("failed", 2)
     assert "lost 2 times" in (first.reason or "")
     assert second.score == undisturbed.trials["t0002"].score
@@ -76,7 +77,7 @@ def test_a_trial_that_always_kills_its_worker_fails_and_the_study_goes_on(
 @pytest.fixture
 def executor(space: Path, images: Path, tmp_path: Path) -> Iterator[DaskExecutor]:
     """Two workers that know the images."""
-    workers = DaskExecutor(2)
+    workers = DaskExecutor(LocalWorkers(2))
     workers.open(prepare(_settings(space, images, tmp_path, WorkSettings())).setup)
     yield workers
     workers.close()

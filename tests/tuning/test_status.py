@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -123,6 +124,19 @@ def test_a_wrong_name_is_one_line(store: Store, words: list[str]) -> None:
     result = _tune("status", *[word.replace("STORE", str(store.root)) for word in words])
     assert (result.exit_code, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_undefined_end_of_an_interval_is_none(store: Store) -> None:
+    """Whatever wrote the journal, and said NaN: `--json` stays one document, of a status and of a leaderboard."""
+    folder = write_study(store, "s", trials=6)
+    text, found = re.subn(r'("val_roc_auc":)\[[^,\]]*,', r"\1[NaN,", folder.journal.read_text())
+    assert found
+    folder.journal.write_text(text)
+    status = json.loads(_tune("status", "s", "--store", store.root, "--json").stdout)
+    assert status["best"]["interval"][0] is None
+    assert status["best"]["interval"][1] is not None
+    rows = json.loads(_tune("leaderboard", "s", "--store", store.root, "--json").stdout)
+    assert {row["interval"][0] for row in rows if row["interval"]} == {None}
 
 
 def test_a_line_in_the_making_waits(store: Store) -> None:

@@ -45,6 +45,11 @@ class ScriptedExecutor:
         """See `Executor`."""
         return self._places - len(self.jobs)
 
+    @property
+    def width(self) -> int:
+        """See `Executor`."""
+        return self._places
+
     def submit(self, job: Job) -> None:
         """See `Executor`."""
         self.jobs.append(job)

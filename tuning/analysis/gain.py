@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from tuning.events import TrialConfirmed
@@ -67,4 +68,4 @@ def _ends(trial: TrialConfirmed | None, baseline: TrialConfirmed | None, sign: i
         return None
     later, turned = (baseline, -sign) if trial.rank == 1 else (trial, sign)
     low, high = sorted(turned * end for end in later.difference[1:])
-    return (low, high)
+    return (low, high) if math.isfinite(low + high) else None

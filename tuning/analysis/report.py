@@ -10,6 +10,7 @@ from typing import Any
 
 from pneumo_core.errors import StoreError
 from pneumo_core.operating_point import OperatingPoint
+from pneumo_core.places import resolved
 from tuning.analysis.report_account import account, advice, failures, origin
 from tuning.analysis.report_charts import Charts
 from tuning.analysis.report_facts import ReportFacts, gather
@@ -166,15 +167,16 @@ def write_whole(file: Path, text: str) -> None:
         StoreError: if it cannot be written.
 
     Side effects:
-        Replaces the file.
+        Replaces the file; of a link, the one that it leads to.
     """
-    unfinished = file.with_name(f".report.{secrets.token_hex(4)}.unfinished")
+    place = resolved(file)
+    unfinished = place.with_name(f".report.{secrets.token_hex(4)}.unfinished")
     try:
         with contextlib.ExitStack() as leaving:
             with unfinished.open("x", encoding="utf-8", errors="replace") as opened:
                 leaving.callback(unfinished.unlink, missing_ok=True)
                 opened.write(text)
-            unfinished.replace(file)
+            unfinished.replace(place)
     except OSError as error:
         raise StoreError(f"report {file}: cannot be written ({error.strerror or error}).") from error
 

@@ -172,6 +172,6 @@ def _pass_row(one: KeptPass) -> list[str]:
     what = f"{one.image_size} px to block {one.blocks}{', augmented' if one.augmented else ''}"
     if one.image_s is None:
         return [what, f"{one.images:,}", UNKNOWN, UNKNOWN, "not known", size_in_words(one.bytes)]
-    took = duration(one.pass_s) if one.pass_s else "made before"
+    took = duration(one.pass_s) if one.pass_s else "came along" if one.along else "made before"
     would = duration(one.image_s * one.images)
     return [what, f"{one.images:,}", f"{one.image_s * 1000:.2f} ms", would, took, size_in_words(one.bytes)]

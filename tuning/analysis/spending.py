@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pneumo_core.activation_store import ActivationStore, CacheEntry
+from pneumo_core.activation_store import ActivationStore, CacheEntry, PassTime
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import ConfigError
 from tuning.events import AttemptFailed, AttemptStarted, Event, StudyResumed, StudyStarted, TrialCompleted, TrialFailed
@@ -26,8 +26,9 @@ class KeptPass:
         augmented: whether over a variant of the images.
         bytes: on disk.
         image_s: seconds an image, by what the pass took; None if that was not measured, or was not its alone.
-        pass_s: what the pass took this study; 0 if it was there before.
+        pass_s: what the pass took this study; 0 if it was there before, or if `along`.
         images: that its trainings would have sent through these layers, each in every epoch.
+        along: whether its pass gave another kept output as well, which bears what it took.
     """
 
     image_size: int
@@ -37,6 +38,7 @@ class KeptPass:
     image_s: float | None
     pass_s: float
     images: int
+    along: bool = False
 
     @property
     def spared_s(self) -> float:
@@ -157,11 +159,15 @@ def _passes(store: Store, record: StudyRecord, begun_at: float) -> tuple[tuple[K
     """What a pass took counts for the study only if it was made since that began."""
     images = _images_by_digest(record)
     there = {entry.digest: entry for entry in ActivationStore(recorded_cache(store, record.started.work)).entries()}
-    kept = [_kept(there[digest], number, begun_at) for digest, number in images.items() if digest in there]
+    found = [(there[digest], number) for digest, number in images.items() if digest in there]
+    kept, counted = [], set[PassTime]()
+    for entry, number in sorted(found, key=lambda one: -one[1]):  # the output of most use bears its pass
+        kept.append(_kept(entry, number, begun_at, along=entry.made in counted))
+        counted |= {entry.made} if entry.made else set()
     return tuple(sorted(kept, key=lambda one: (-one.images, one.image_size, one.blocks))), len(images) - len(kept)
 
 
-def _kept(entry: CacheEntry, images: int, begun_at: float) -> KeptPass:
+def _kept(entry: CacheEntry, images: int, begun_at: float, *, along: bool) -> KeptPass:
     made = entry.made
     timed = made is not None and made.deepest and made.images > 0
     mine = float(entry.about["created"]) >= begun_at
@@ -171,8 +177,9 @@ def _kept(entry: CacheEntry, images: int, begun_at: float) -> KeptPass:
         augmented=bool(entry.about["augmentation"]),
         bytes=entry.size,
         image_s=made.duration_s / made.images if made and timed else None,
-        pass_s=made.duration_s if made and timed and mine else 0.0,
+        pass_s=made.duration_s if made and timed and mine and not along else 0.0,
         images=images,
+        along=along,
     )
 
 

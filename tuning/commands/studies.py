@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuning.arguments import parse_classes, parse_duration, parse_size, said
+from tuning.arguments import count_workers, parse_classes, parse_duration, parse_size
 from tuning.commands.options import (
-    AS_BEFORE,
+    AttemptsAgain,
     AttemptsOption,
+    BudgetAgain,
     BudgetOption,
+    CacheAgain,
     CacheOption,
+    ClusterAgain,
+    ClusterOption,
     FoldsOption,
     ForceOption,
     JsonOption,
     LoggedOption,
     MovedOption,
     PatternOption,
+    PlotsAgain,
     PlotsOption,
     StoreOption,
     StudyArgument,
     TimeOption,
+    TimeoutAgain,
     TimeoutOption,
     TrackingOption,
+    WorkersAgain,
     WorkersOption,
+    given_work,
     open_store,
 )
 from tuning.output import print_json, print_leaderboard, print_plan, progress_view, teller
@@ -71,7 +79,8 @@ def run(
             help="Try another study's leaders first, 3 or so many, behind the space's own first known configuration.",
         ),
     ] = None,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
     plots: PlotsOption = True,
@@ -95,7 +104,8 @@ def run(
     from tuning.spaces import open_space, parse_overrides, space_source
 
     work = WorkSettings(
-        workers=workers,
+        workers=count_workers(workers, cluster),
+        cluster=cluster,
         time_limit_s=parse_duration("--time", time),
         trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
         max_attempts=max_attempts,
@@ -141,12 +151,13 @@ def resume(
     time: TimeOption = None,
     data: MovedOption = None,
     force: ForceOption = False,
-    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
-    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
-    plots: Annotated[bool | None, typer.Option("--plots/--no-plots", help=AS_BEFORE)] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
-    cache_budget: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
+    workers: WorkersAgain = None,
+    cluster: ClusterAgain = None,
+    trial_timeout: TimeoutAgain = None,
+    max_attempts: AttemptsAgain = None,
+    plots: PlotsAgain = None,
+    cache: CacheAgain = None,
+    cache_budget: BudgetAgain = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: LoggedOption = None,
     as_json: JsonOption = False,
@@ -155,31 +166,18 @@ def resume(
 
     Example: tune resume vgg16-1 --trials 40
     """
-    from tuning.launch import resume_study
-
-    given = {
-        "workers": workers,
-        "time_limit_s": parse_duration("--time", time),
-        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
-        "max_attempts": max_attempts,
-        "plots": plots,
-        "cache": cache,
-        "tracking_uri": tracking_uri,
-    }
-    with progress_view() as view:
-        tell = teller(view.console)
-        result = resume_study(
-            open_store(store),
-            study,
-            trials=trials,
-            data=data,
-            force=force,
-            work=said(given) | ({} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}),
-            progress=view,
-            tell=tell,
-            warn=tell,
-        )
-    _print_result(result, as_json)
+    work = given_work(
+        time=time,
+        trial_timeout=trial_timeout,
+        cache_budget=cache_budget,
+        workers=workers,
+        cluster=cluster,
+        max_attempts=max_attempts,
+        plots=plots,
+        cache=cache,
+        tracking_uri=tracking_uri,
+    )
+    _take_up(study, store, as_json, work=work, trials=trials, data=data, force=force)
 
 
 def confirm_study(
@@ -198,10 +196,11 @@ def confirm_study(
     time: TimeOption = None,
     data: MovedOption = None,
     force: ForceOption = False,
-    workers: Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)] = None,
-    trial_timeout: Annotated[str | None, typer.Option(help=AS_BEFORE)] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)] = None,
+    workers: WorkersAgain = None,
+    cluster: ClusterAgain = None,
+    trial_timeout: TimeoutAgain = None,
+    max_attempts: AttemptsAgain = None,
+    cache: CacheAgain = None,
     store: StoreOption = Path("mlruns"),
     tracking_uri: LoggedOption = None,
     as_json: JsonOption = False,
@@ -211,30 +210,18 @@ def confirm_study(
     Example: tune confirm vgg16-1 --top 5 --seeds 3
     """
     from search_spaces import Confirmation
-    from tuning.launch import resume_study
 
-    given = {
-        "workers": workers,
-        "time_limit_s": parse_duration("--time", time),
-        "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
-        "max_attempts": max_attempts,
-        "cache": cache,
-        "tracking_uri": tracking_uri,
-    }
-    with progress_view() as view:
-        tell = teller(view.console)
-        result = resume_study(
-            open_store(store),
-            study,
-            data=data,
-            force=force,
-            confirm=Confirmation(top=top, seeds=seeds, baseline=baseline, folds=folds, image_size=image_size),
-            work=said(given),
-            progress=view,
-            tell=tell,
-            warn=tell,
-        )
-    _print_result(result, as_json)
+    work = given_work(
+        time=time,
+        trial_timeout=trial_timeout,
+        workers=workers,
+        cluster=cluster,
+        max_attempts=max_attempts,
+        cache=cache,
+        tracking_uri=tracking_uri,
+    )
+    leaders = Confirmation(top=top, seeds=seeds, baseline=baseline, folds=folds, image_size=image_size)
+    _take_up(study, store, as_json, work=work, confirm=leaders, data=data, force=force)
 
 
 def sync(
@@ -251,6 +238,16 @@ def sync(
     if not sync_study(open_store(store).existing(), study, tracking_uri, tell=teller()):
         raise typer.Exit(1)
     print(f"{study}: MLflow has all of it.")
+
+
+def _take_up(study: str, store: Path, as_json: bool, **how: Any) -> None:
+    """Goes on with a study, `how` being what `resume_study` takes, and shows what it came to."""
+    from tuning.launch import resume_study
+
+    with progress_view() as view:
+        tell = teller(view.console)
+        result = resume_study(open_store(store), study, **how, progress=view, tell=tell, warn=tell)
+    _print_result(result, as_json)
 
 
 def _print_result(result: StudyResult, as_json: bool) -> None:

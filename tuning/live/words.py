@@ -7,7 +7,7 @@ import math
 from tuning.analysis.gain import Gain, gain_over
 from tuning.live.forecast import Forecast, confirmation_left, search_left
 from tuning.live.standing import Standing
-from tuning.ranking import format_value, objective_of
+from tuning.ranking import defined, format_value, objective_of
 from tuning.record import TrialRecord
 
 
@@ -55,7 +55,7 @@ def counts(standing: Standing) -> str:
 def interval_of(standing: Standing, trial: TrialRecord) -> list[float | None]:
     """Returns the ends of the 95 % interval of the score that ranks a trial; empty if there are none."""
     if trial.confirmed:
-        return [trial.confirmed.low, trial.confirmed.high]
+        return [defined(trial.confirmed.low), defined(trial.confirmed.high)]
     return list(trial.intervals.get(standing.record.started.objective, []))
 
 

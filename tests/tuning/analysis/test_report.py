@@ -185,3 +185,15 @@ def test_reports_written_at_once_are_whole(tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text() in texts
     assert (tmp_path / "kept").read_text() == "kept"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """Whoever keeps the page elsewhere and a link where it is looked for gets the page there, also the first time."""
+    (tmp_path / "there").mkdir()
+    link, page = tmp_path / "r.html", tmp_path / "there" / "r.html"
+    link.symlink_to(page)
+    for text in ("first", "second"):
+        write_whole(link, text)
+        assert link.is_symlink()
+        assert page.read_text() == text
+    assert list(page.parent.iterdir()) == [page]

@@ -14,7 +14,7 @@ from tuning.journal import Entry, Journal, read_entries
 from tuning.record import StudyRecord, replay
 from tuning.store import Store
 
-DIGEST = "ed" * 32
+DIGEST, OTHER = "ed" * 32, "fe" * 32
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def study(tmp_path: Path) -> tuple[Store, StudyRecord, list[Entry]]:
     return store, replay(entry.event for entry in entries), entries
 
 
-def _keep(store: Store, created: float, **made: object) -> None:
+def _keep(store: Store, created: float, name: str = "a", digest: str = DIGEST, **made: object) -> None:
     """An entry of the cache as it lies on disk."""
-    place = store.cache / ("a" * 32)
+    place = store.cache / (name * 32)
     place.mkdir(parents=True)
     about = {"image_size": 64, "blocks": 5, "augmentation": "", "created": created}
     (place / "data.bin").write_bytes(b"0" * 5000)
-    (place / "entry.json").write_text(json.dumps({"digest": DIGEST, "about": about} | made))
+    (place / "entry.json").write_text(json.dumps({"digest": digest, "about": about} | made))
 
 
 def test_what_the_cache_saved_is_images_times_seconds_less_the_pass(
@@ -58,6 +58,20 @@ def test_a_pass_of_an_earlier_study_cost_this_one_nothing(study: tuple[Store, St
     _keep(store, entries[0].at - 1, **{"pass": {"duration_s": 45.68, "images": 4568, "deepest": True}})
     (kept,) = spending(store, store.study("s"), record, entries).passes
     assert kept.spared_s == pytest.approx(30 * 45.68)
+
+
+def test_a_pass_of_two_outputs_is_subtracted_once(study: tuple[Store, StudyRecord, list[Entry]]) -> None:
+    """Averaged and whole, the same block came out of one pass; the output of more use bears it."""
+    store, record, entries = study
+    for number, trial in enumerate(record.trials.values()):
+        trial.activations_digest = DIGEST if number < 4 else OTHER
+    for name, digest in (("a", DIGEST), ("b", OTHER)):
+        made = {"pass": {"duration_s": 45.68, "images": 4568, "deepest": True}}
+        _keep(store, entries[0].at + 1, name, digest, **made)
+    more, less = spending(store, store.study("s"), record, entries).passes
+    assert (more.images, less.images) == (6 * 3 * 4568, 4 * 3 * 4568)
+    assert (more.pass_s, less.pass_s, less.along) == (45.68, 0.0, True)
+    assert more.spared_s + less.spared_s == pytest.approx(30 * 45.68 - 45.68)
 
 
 @pytest.mark.parametrize("made", [{}, {"pass": {"duration_s": 9.0, "images": 4568, "deepest": False}}])

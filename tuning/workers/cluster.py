@@ -1,0 +1,82 @@
+"""Workers of a Dask cluster that somebody else keeps: `--cluster tcp://host:8786`."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+import dask
+from distributed import Client
+
+from pneumo_core.errors import ConfigError, WorkerError
+from tuning.workers.roster import Member
+from tuning.workers.workplace import end_process
+
+_CONNECT_S = 10.0
+_PAUSE_S = 1.0
+
+
+class ClusterWorkers:
+    """Whatever workers a Dask scheduler has, those that come later included.
+
+    Args:
+        address: of the scheduler, such as `tcp://node1:8786`; with `tls://`, certificates are those that Dask's
+            configuration names.
+
+    Raises:
+        ConfigError: if that is no such address.
+    """
+
+    local = False
+
+    def __init__(self, address: str) -> None:
+        if not address.startswith(("tcp://", "tls://")):
+            raise ConfigError(f"--cluster: expected an address like tcp://host:8786 or tls://host:8786, got {address}.")
+        self.place = address
+        self._known = False
+
+    def connect(self, given_up: Callable[[], bool]) -> Client:
+        """See `WorkerSource`."""
+        while True:
+            try:
+                client = self._client()
+            except (OSError, TimeoutError) as error:
+                if not self._known or given_up():
+                    raise WorkerError(
+                        f"no Dask scheduler answers at {self.place} ({error}); start one with `dask scheduler`, or "
+                        "leave out --cluster."
+                    ) from error
+                time.sleep(_PAUSE_S)
+                continue
+            self._known = True
+            return client
+
+    def end(self, client: Client, worker: Member) -> None:
+        """See `WorkerSource`. In a thread, because a process that hangs does not answer."""
+        arguments = {"workers": [worker.address], "on_error": "ignore"}
+        threading.Thread(target=client.run, args=(end_process,), kwargs=arguments, daemon=True).start()
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def _client(self) -> Client:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that versions differ is told of each worker, in our words
+                with dask.config.set({"distributed.comm.retry.count": 0}):
+                    return Client(self.place, timeout=_CONNECT_S, set_as_default=False)
+        except (ValueError, TypeError, ImportError) as error:  # an impossible port, missing certificates
+            raise WorkerError(f"--cluster {self.place}: {error}") from error
+
+
+def is_encrypted(address: str) -> bool:
+    """Returns whether nobody else can read or send what goes to a scheduler."""
+    return address.startswith("tls://")
+
+
+def is_loopback(address: str) -> bool:
+    """Returns whether a scheduler is on this machine."""
+    host = address.partition("://")[2].rpartition(":")[0]
+    return host in ("localhost", "[::1]") or host.startswith("127.")

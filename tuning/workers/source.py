@@ -1,0 +1,51 @@
+"""Where a study's workers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from distributed import Client
+
+from tuning.settings import WorkSettings
+from tuning.workers.roster import Member
+
+
+class WorkerSource(Protocol):
+    """Workers that a study starts itself, or that somebody else keeps.
+
+    Attributes:
+        local: whether the workers are this process's own, on its machine: they see its files, and end with it.
+        place: how users call it.
+    """
+
+    local: bool
+    place: str
+
+    def connect(self, given_up: Callable[[], bool]) -> Client:
+        """Returns a connection to the scheduler, after waiting for it if it is known to have been there before.
+
+        Args:
+            given_up: asked while waiting whether to go on waiting.
+
+        Raises:
+            WorkerError: if there is no scheduler, or it cannot be spoken to.
+        """
+
+    def end(self, client: Client, worker: Member) -> None:
+        """Ends a worker's process, hard, without waiting for it."""
+
+    def close(self) -> None:
+        """Ends what was started."""
+
+
+def source_of(work: WorkSettings) -> WorkerSource:
+    """Returns where the workers come from that a user asks for.
+
+    Raises:
+        ConfigError: if the address of a cluster is none.
+    """
+    from tuning.workers.cluster import ClusterWorkers
+    from tuning.workers.local import LocalWorkers
+
+    return LocalWorkers(work.workers) if work.cluster is None else ClusterWorkers(work.cluster)
