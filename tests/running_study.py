@@ -52,6 +52,14 @@ class RunningStudy(Service):
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.2)
 
+    def wait_until_said(self, words: str, times: int = 1, timeout_s: float = 300.0) -> None:
+        """Returns when it printed some words so many times."""
+        deadline = time.monotonic() + timeout_s
+        while self.log.read_text().count(words) < times:
+            assert self.runs, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.2)
+
     def finish(self, timeout_s: float = 300.0) -> None:
         """Returns when it ended well."""
         assert self.wait(timeout_s) == 0, self.log.read_text()
