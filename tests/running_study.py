@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 from service import Service
 
@@ -28,12 +29,15 @@ class RunningStudy(Service):
     Args:
         store: of the study.
         words: arguments beside store and study.
+        settings: environment variables beside those of the tests.
     """
 
-    def __init__(self, store: Store, *words: str) -> None:
+    def __init__(self, store: Store, *words: str, settings: Mapping[str, str] | None = None) -> None:
         self.store = store
         target = ["--study", "s"] if words[0] == "run" else []
-        super().__init__([*TUNE, *words, *target, "--store", str(store.root)], store.root.with_suffix(".log"))
+        super().__init__(
+            [*TUNE, *words, *target, "--store", str(store.root)], store.root.with_suffix(".log"), settings=settings
+        )
 
     @property
     def epochs(self) -> int:

@@ -112,7 +112,7 @@ def test_a_study_outlives_its_scheduler_and_is_resumed_on_living_workers(
             worker.start()  # as systemd would
         study.wait_until_said("joins", times=4)
         study.wait_for(completed=4)
-        assert not any(trial.losses for trial in load_record(store, "s").trials.values())
+        assert not any(trial.lost_attempts for trial in load_record(store, "s").trials.values())
         study.kill()
         assert all(worker.runs for worker in workers)
         study = RunningStudy(store, "resume", "s", "--cluster", scheduler.address)
@@ -139,11 +139,9 @@ def test_a_study_over_tls_refuses_the_worker_with_another_image(
     image.write_bytes(image.read_bytes() + b"\0")
     deployment.worker(scheduler, damaged, settings=tls)
     deployment.batch_job(scheduler, settings=tls | {"DASK_TUNE__DATA": str(images)})
-    for name, value in tls.items():
-        monkeypatch.setenv(name, value)
     store = Store.at(tmp_path / "store")
     words = ("--space", str(space), "--data", str(images), *_ONE_THREAD)
-    study = RunningStudy(store, "run", *words, "--cluster", scheduler.address)
+    study = RunningStudy(store, "run", *words, "--cluster", scheduler.address, settings=tls)
     study.launch()
     try:
         study.finish()
