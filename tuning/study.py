@@ -123,7 +123,7 @@ class Study:
         self._running: dict[str, float] = {}
         self._waiting: list[str] = []
         self._search = Search(space)
-        self._losses_in_a_row = 0
+        self._losses_in_a_row, self._last_loss = 0, -math.inf
 
     def announce(self, event: Event) -> None:
         """Records an event and tells the listeners.
@@ -289,7 +289,8 @@ class Study:
                 self._fail(trial, str(message.error), begun)
             case Lost():
                 self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason, message.blameless))
-                self._losses_in_a_row += not message.blameless
+                if not message.blameless and begun >= self._last_loss:  # those of a machine with many workers are one
+                    self._losses_in_a_row, self._last_loss = self._losses_in_a_row + 1, self._clock()
                 if self._losses_in_a_row >= 2 * self._limits.attempts:  # two trials: then it is not their fault
                     raise WorkerError(
                         f"{self._losses_in_a_row} workers in a row were lost before an epoch was trained, at last "
