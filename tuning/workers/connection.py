@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import getpass
 import os
 import socket
@@ -113,7 +112,10 @@ class Connection:
             self.client.close(timeout=2)
 
     def _everywhere(self, function: Callable[..., Any]) -> threading.Thread:
-        call = functools.partial(self.client.run, function, self.session, on_error="ignore")
+        def call() -> None:
+            with contextlib.suppress(Exception):  # the connection ends before a worker that hangs has answered
+                self.client.run(function, self.session, on_error="ignore")
+
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
         return thread
