@@ -40,22 +40,23 @@ def documented(start: str, places: Mapping[str, str]) -> list[str]:
 
 def documented_lines(start: str) -> list[str]:
     """Returns all command lines of docs/deploy/README.md that begin with certain words."""
-    text = (DOCS / "README.md").read_text()
-    lines = re.findall(rf"^\$ ({re.escape(start)} .*)$", text, flags=re.MULTILINE)
+    text = (DOCS / "README.md").read_text().replace("\\\n", " ")
+    lines = re.findall(rf"^\$ ({re.escape(start)}\b.*)$", text, flags=re.MULTILINE)
     assert lines, f"docs/deploy/README.md has no line {start}"
     return lines
 
 
-def documented_settings(name: str, places: Mapping[str, str]) -> dict[str, str]:
+def documented_settings(name: str, places: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment variables of a file in docs/deploy."""
-    lines = _replaced((DOCS / name).read_text(), places).splitlines()
+    lines = _replaced((DOCS / name).read_text(), places or {}).splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def _replaced(text: str, places: Mapping[str, str]) -> str:
     missing = [place for place in places if place not in text]
     assert not missing, f"expected {missing} in: {text}"
-    return re.sub("|".join(map(re.escape, sorted(places, key=len, reverse=True))), lambda found: places[found[0]], text)
+    longest_first = sorted(places, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)) or "$^", lambda found: places[found[0]], text)
 
 
 def write_certificates(folder: Path) -> dict[str, str]:
@@ -160,6 +161,7 @@ class Scheduler(Service):
         protocol: `tcp` or `tls`.
 
     Attributes:
+        host: where it listens.
         address: for workers and studies, the same after a restart.
     """
 
@@ -167,6 +169,7 @@ class Scheduler(Service):
         self, folder: Path, host: str = "127.0.0.1", settings: Mapping[str, str] | None = None, protocol: str = "tcp"
     ) -> None:
         port, health = free_port(host), free_port()
+        self.host = host
         self.address = f"{protocol}://{host}:{port}"
         start = "dask scheduler --protocol tls" if protocol == "tls" else "dask scheduler"
         command = documented(start, {"10.0.0.1": host, "8786": str(port), "127.0.0.1:8787": f"127.0.0.1:{health}"})
@@ -174,7 +177,7 @@ class Scheduler(Service):
 
 
 class DaskWorker(Service):
-    """`dask worker`, with data, cache and scratch where it is told.
+    """`dask worker`, with images, cache and files where it is told.
 
     Args:
         scheduler: to whom it belongs.
@@ -195,15 +198,15 @@ class DaskWorker(Service):
         protocol = scheduler.address.partition(":")[0]
         command = documented(
             f"dask worker {protocol}",
-            {f"{protocol}://10.0.0.1:8786": scheduler.address, "/scratch/dask": str(folder / "dask")},
+            {
+                f"{protocol}://10.0.0.1:8786": scheduler.address,
+                "10.0.0.2": namespace.address if namespace else scheduler.host,
+                "/scratch/dask": str(folder / "dask"),
+            },
         )
         if namespace is not None:
             command = ["ip", "netns", "exec", namespace.name, *command]
-        places = {
-            "/scratch/chest_xray": str(data),
-            "/scratch/tune-cache": str(folder / "cache"),
-            "/scratch/tune": str(folder / "scratch"),
-        }
+        places = {"/scratch/chest_xray": str(data), "/scratch/tune-cache": str(folder / "cache")}
         told = documented_settings("worker.env.example", places) | dict(settings or {})
         super().__init__(command, folder / "worker.log", settings=told)
 
@@ -239,6 +242,14 @@ class Deployment:
     ) -> DaskWorker:
         """Starts a worker; it is not waited for."""
         return self._started(DaskWorker(scheduler, self._place("worker"), data, settings, namespace))
+
+    def batch_job(self, scheduler: Scheduler, settings: Mapping[str, str]) -> Service:
+        """Starts docs/deploy/workers.sbatch as Slurm would."""
+        folder = self._place("job")
+        (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+        of_slurm = {"SCHEDULER": scheduler.address, "PROGRAM": str(folder), "SLURM_JOB_ID": "1", "TMPDIR": str(folder)}
+        command = ["bash", str(DOCS / "workers.sbatch")]
+        return self._started(Service(command, folder / "job.log", settings=of_slurm | dict(settings)))
 
     def network(self) -> Network:
         """Makes a network of its own."""

@@ -14,7 +14,7 @@ from tuning.ranking import load_record
 from tuning.record import StudyRecord
 from tuning.standings import leaderboard_rows
 from tuning.store import Store
-from tuning.tracking import embedded_uri
+from tuning.tracking import recorded_uri
 
 
 def plain(record: StudyRecord) -> list[dict[str, Any]]:
@@ -39,8 +39,8 @@ def ends(store: Store, study: str) -> Counter[str]:
 
 def run_statuses(store: Store, study: str) -> dict[str, list[str]]:
     """The statuses of all MLflow runs of a study, by trial; those of the study itself under the empty name."""
-    started, statuses = load_record(store, study).started, dict[str, list[str]]()
-    client = MlflowClient(embedded_uri(store))
+    record, statuses = load_record(store, study), dict[str, list[str]]()
+    started, client = record.started, MlflowClient(recorded_uri(record))
     experiment = client.get_experiment_by_name(started.space)
     query = f"tags.`pneumo.study_id` = '{started.study_id}'"
     for run in client.search_runs([experiment.experiment_id], query, max_results=5000):
@@ -50,7 +50,8 @@ def run_statuses(store: Store, study: str) -> dict[str, list[str]]:
 
 def metrics_differ(store: Store, study: str) -> int:
     """How many trials have, in MLflow, other losses than in the journal: in order, with the journal's times, once."""
-    client, record = MlflowClient(embedded_uri(store)), load_record(store, study)
+    record = load_record(store, study)
+    client = MlflowClient(recorded_uri(record))
     expected: dict[str, list[tuple[int, float, int]]] = {trial: [] for trial in record.trials}
     for entry in read_entries(store.study(study).journal):
         if isinstance(entry.event, EpochEnded):

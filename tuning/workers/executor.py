@@ -147,6 +147,8 @@ class DaskExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
+        if self._closed:
+            return
         self._closed = True
         self._errands.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(Exception):  # whatever did not start, or is gone already
