@@ -123,7 +123,7 @@ class Study:
         self._running: dict[str, float] = {}
         self._waiting: list[str] = []
         self._search = Search(space)
-        self._losses_in_a_row = 0
+        self._losses_in_a_row, self._last_loss = 0, -math.inf
 
     def announce(self, event: Event) -> None:
         """Records an event and tells the listeners.
@@ -173,7 +173,7 @@ class Study:
         if self.record.trials:
             self._search.take_up(read_journal(self._folder.journal))
         if self.record.searching:
-            self._waiting = [trial.trial for trial in self.record.searched if not trial.over]
+            self._waiting = [trial.trial for trial in self.record.open_searched]
         self._discard_checkpoints()
 
     def _work(self, begun: float) -> str:
@@ -215,7 +215,7 @@ class Study:
     def _next_trial(self, elapsed_s: float) -> str | None:
         """The next trial of the search or, when that is over, the next that confirms its leaders."""
         event = self._search.next(self.record) if self._may_search(elapsed_s) else None
-        searching = self.record.searching and not all(trial.over for trial in self.record.searched)
+        searching = self.record.searching and bool(self.record.open_searched)
         if event is None and not searching:
             retraining = next_retraining(self.record, self._running)
             if isinstance(retraining, str):
@@ -289,7 +289,8 @@ class Study:
                 self._fail(trial, str(message.error), begun)
             case Lost():
                 self.announce(AttemptFailed(trial.trial, trial.attempts, message.reason, message.blameless))
-                self._losses_in_a_row += not message.blameless
+                if not message.blameless and begun >= self._last_loss:  # those of a machine with many workers are one
+                    self._losses_in_a_row, self._last_loss = self._losses_in_a_row + 1, self._clock()
                 if self._losses_in_a_row >= 2 * self._limits.attempts:  # two trials: then it is not their fault
                     raise WorkerError(
                         f"{self._losses_in_a_row} workers in a row were lost before an epoch was trained, at last "
@@ -362,8 +363,7 @@ class Study:
 
     def _discard_checkpoints(self) -> None:
         """Removes what neither a trial nor a later rung can go on from."""
-        open_trials = {trial.trial for trial in self.record.trials.values() if not trial.over}
-        self._checkpoints.discard_all_but(open_trials | self._search.in_use())
+        self._checkpoints.discard_all_but(self.record.open.keys() | self._search.in_use())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import dask
 
-from pneumo_core.errors import PneumoError
+from pneumo_core.errors import DatasetError, PneumoError
+from pneumo_core.layout import find_root
 from pneumo_core.places import resolved
 from pneumo_core.provenance import package_versions
 from tuning.attempt import DataSetup
@@ -67,12 +69,19 @@ def at_this_worker(setup: DataSetup) -> DataSetup:
     `tune.data` (the folder of images) and `tune.cache` (that of activations), as in `DASK_TUNE__DATA`; what is not
     named is where it is for the study.
     """
-    root, cache = dask.config.get("tune.data", None), dask.config.get("tune.cache", None)
+    data, cache = dask.config.get("tune.data", None), dask.config.get("tune.cache", None)
     return dataclasses.replace(
         setup,
-        root=resolved(Path(root)) if root else setup.root,
-        cache=resolved(Path(cache)) if cache else setup.cache,
+        root=_root(resolved(data), setup) if data else setup.root,
+        cache=resolved(cache) if cache else setup.cache,
     )
+
+
+def _root(folder: Path, setup: DataSetup) -> Path:
+    """Where the images begin in a folder, as `--data` finds it."""
+    with contextlib.suppress(DatasetError):  # what is missing is told image by image
+        return find_root(folder, class_names=setup.class_names)
+    return folder
 
 
 def refusals_of_images(setup: DataSetup) -> list[str]:

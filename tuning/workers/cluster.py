@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -11,11 +11,12 @@ import dask
 from distributed import Client
 
 from pneumo_core.errors import ConfigError, WorkerError
+from tuning.workers.errands import errand
 from tuning.workers.roster import Member
-from tuning.workers.workplace import end_process
 
 _CONNECT_S = 10.0
 _PAUSE_S = 1.0
+_END_S = 10.0
 
 
 class ClusterWorkers:
@@ -39,6 +40,8 @@ class ClusterWorkers:
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what a user should know is told in our words
         while True:
             try:
                 client = self._client()
@@ -58,9 +61,8 @@ class ClusterWorkers:
         return ""
 
     def end(self, client: Client, worker: Member) -> None:
-        """See `WorkerSource`. In a thread, because a process that hangs does not answer."""
-        arguments = {"workers": [worker.address], "on_error": "ignore"}
-        threading.Thread(target=client.run, args=(end_process,), kwargs=arguments, daemon=True).start()
+        """See `WorkerSource`. Its nanny does it, or else the scheduler, which shuts it out."""
+        errand(client.restart_workers, [worker.address], timeout=_END_S, raise_for_error=False)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import getpass
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future as Promise
 from typing import Any
 
@@ -18,11 +17,13 @@ from distributed import Client
 from pneumo_core.errors import PneumoError
 from tuning.attempt import DataSetup
 from tuning.workers.admission import program_here, refusals_of_program
+from tuning.workers.errands import errand
 from tuning.workers.roster import Member
 from tuning.workers.source import WorkerSource
 from tuning.workers.workplace import Introduction, Session, greet, leave, let_go, take_on
 
 _AGAIN_S = 2.0  # between two looks at a worker that serves another study
+_LOOK_S = 5.0  # between two looks at which workers there are: events may be missed
 _FAREWELL_S = 2.0
 
 Note = dict[str, Any]
@@ -33,8 +34,9 @@ class Connection:
     """One connection, until it is lost or closed.
 
     Every worker that appears is taken on: it begins with TensorFlow, is examined, and made ready. Notes that are passed
-    on: `arrived`, with a `member` of the roster; `gone`, `ready` and `refused`, with the address of a `worker`, the
-    last with `reasons` (and the `error`, if one was raised there); and whatever workers say themselves.
+    on, until the connection is closed: `arrived`, with a `member` of the roster; the others with the address of a
+    `worker`: `gone` (`expected` if it did not break down), `taken` (by another study, whose `owner` is named), `ready`,
+    and `refused`, with `reasons` (and the `error`, if one was raised there); and whatever workers say themselves.
 
     Attributes:
         client: Dask's.
@@ -45,7 +47,7 @@ class Connection:
     session: Session
     _comm: object
     _setup: Promise[DataSetup]
-    _note: Callable[[Note], None]
+    _deliver: Callable[[Note], None]
     _closed: threading.Event = dataclasses.field(default_factory=threading.Event)
     _present: set[str] = dataclasses.field(default_factory=set)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
@@ -72,10 +74,10 @@ class Connection:
         client = source.connect(given_up)
         session = Session(client.id, f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}", source.local)
         connection = cls(client, session, client.scheduler_comm, setup, note)
-        client.subscribe_topic(session.topic, lambda event: note(event[1]))
+        client.subscribe_topic(session.topic, connection._hear)
         client.subscribe_topic("all", connection._hear_of_workers)
-        for address in client.scheduler_info()["workers"]:
-            connection._welcome(address)
+        connection._look()
+        errand(connection._keep_looking)
         return connection
 
     def holds(self) -> bool:
@@ -96,36 +98,57 @@ class Connection:
 
     def take_on(self, worker: Member) -> None:
         """Takes a worker on, in a thread; a note tells how that ended."""
-        threading.Thread(target=self._take_on, args=(worker,), daemon=True).start()
+        errand(self._take_on, worker)
 
-    def ask_to_leave(self) -> None:
-        """Asks all workers to leave their attempts. In a thread, because a worker that hangs does not answer."""
-        self._everywhere(leave)
+    def ask_to_leave(self, addresses: Collection[str]) -> None:
+        """Asks workers to leave their attempts. In a thread, because a worker that hangs does not answer."""
+        self._ask(leave, addresses)
 
-    def let_go(self) -> None:
-        """Frees the workers for other studies."""
-        self._everywhere(let_go).join(_FAREWELL_S)
+    def let_go(self, addresses: Collection[str]) -> None:
+        """Frees workers for other studies."""
+        with contextlib.suppress(Exception):  # who is gone need not be freed
+            self._ask(let_go, addresses).result(_FAREWELL_S)
 
     def close(self) -> None:
         """Ends the connection."""
         self._closed.set()
         with contextlib.suppress(Exception):
-            self.client.close(timeout=2)
+            for topic in (self.session.topic, "all"):
+                self.client.unsubscribe_topic(topic)
+        with contextlib.suppress(Exception):
+            self.client.close(timeout=_FAREWELL_S)
 
-    def _everywhere(self, function: Callable[..., Any]) -> threading.Thread:
-        call = functools.partial(self.client.run, function, self.session, on_error="ignore")
-        thread = threading.Thread(target=call, daemon=True)
-        thread.start()
-        return thread
+    def _ask(self, function: Callable[..., Any], addresses: Collection[str]) -> Promise[Any]:
+        return errand(self.client.run, function, self.session, workers=list(addresses), on_error="ignore")
+
+    def _note(self, note: Note) -> None:
+        if not self._closed.is_set():
+            self._deliver(note)
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        if "kind" in event[1]:  # else it is Dask's own
+            self._note(event[1])
+
+    def _keep_looking(self) -> None:
+        while not self._closed.wait(_LOOK_S):
+            with contextlib.suppress(Exception):  # the scheduler is away, which `holds` says
+                self._look()
+
+    def _look(self) -> None:
+        for address in self.client.scheduler_info()["workers"]:
+            self._welcome(address)
 
     def _hear_of_workers(self, event: tuple[float, Any]) -> None:
         match event[1].get("action"):
             case "add-worker":
                 self._welcome(event[1]["worker"])
             case "remove-worker":
-                with self._lock:
-                    self._present.discard(event[1]["worker"])
-                    self._note({"kind": "gone", "worker": event[1]["worker"]})
+                self._miss(event[1]["worker"], expected=bool(event[1].get("expected")))
+
+    def _miss(self, address: str, *, expected: bool = True) -> None:
+        with self._lock:
+            self._present.discard(address)
+            self._note({"kind": "gone", "worker": address, "expected": expected})
 
     def _welcome(self, address: str) -> None:
         with self._lock:
@@ -140,16 +163,19 @@ class Connection:
         note: Note = {"worker": worker.address, "reasons": [], "error": None}
         try:
             note["reasons"] = self._reasons_against(worker)
-        except OSError as error:
-            if not isinstance(error, PneumoError):
-                return  # it is gone, and a note tells so
-            note["reasons"], note["error"] = [str(error)], error
         except PneumoError as error:
             note["reasons"], note["error"] = [str(error)], error
+        except OSError:
+            self._miss(worker.address)  # if it is not, the next look finds it again
+            return
+        except ModuleNotFoundError as error:
+            note["reasons"] = [f"it lacks the module {error.name}; install this program there, the same version"]
         except (ImportError, AttributeError, TypeError) as error:
             note["reasons"] = [f"its program does not understand this one's ({error}); install the same version"]
         except Exception as error:
             note["reasons"] = [f"{type(error).__name__}: {error}"]
+        if note["reasons"]:
+            self._ask(let_go, [worker.address])
         self._note({"kind": "refused" if note["reasons"] else "ready", **note})
 
     def _reasons_against(self, worker: Member) -> list[str]:
@@ -167,11 +193,15 @@ class Connection:
             introduction: Introduction = self.run(worker.address, greet, self.session, gone)
             if introduction.serves is None:
                 return introduction
-            gone = introduction.serves if self._is_gone(introduction.serves) else None
-            if gone is None and self._closed.wait(_AGAIN_S):
-                raise OSError("the connection is closed")
+            gone = None if self._is_there(introduction.serves) else introduction.serves
+            if gone is None:
+                self._note({"kind": "taken", "worker": worker.address, "owner": introduction.serves.owner})
+                if self._closed.wait(_AGAIN_S):
+                    raise OSError("the connection is closed")
 
-    def _is_gone(self, session: Session) -> bool:
-        """Whether the scheduler knows a study's process no more; what it was told long ago it has forgotten."""
-        actions = [event[1].get("action") for event in self.client.get_events(session.id) or ()]
-        return "remove-client" in actions or "add-client" not in actions
+    def _is_there(self, session: Session) -> bool:
+        """Whether the scheduler still knows a study's process."""
+        # Dask sends a lambda by value, so the scheduler needs nothing of this program.
+        return bool(
+            self.client.run_on_scheduler(lambda client, dask_scheduler: client in dask_scheduler.clients, session.id)
+        )

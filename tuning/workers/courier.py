@@ -9,6 +9,7 @@ from typing import Any
 from distributed import Worker
 
 from pneumo_core.durability import flush
+from pneumo_core.errors import StoreError
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
 
@@ -49,14 +50,18 @@ def fetch(run: Run, address: str, place: str, job: Job) -> None:
         job: the attempt, with the study's own folder of checkpoints.
 
     Raises:
-        OSError: if the worker is gone, or this disk refuses.
+        OSError: if the worker is gone.
+        StoreError: if the study's disk refuses.
 
     Side effects:
         Writes the checkpoint, and removes those of earlier attempts.
     """
     checkpoints = Checkpoints(job.checkpoints)
-    content = run(address, _get, place)
-    _write(checkpoints.path(job.trial, job.attempt), content)
+    content, path = run(address, _get, place), checkpoints.path(job.trial, job.attempt)
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error
     checkpoints.discard_older(job.trial, job.attempt)
 
 

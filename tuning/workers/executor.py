@@ -7,25 +7,23 @@ study alone counts attempts. Messages carry the number of their attempt; those o
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Promise
 from typing import TYPE_CHECKING, Any
 
-from distributed import Future, KilledWorker
-
-from pneumo_core.errors import WorkerError
-from tuning.attempt import AttemptLeftError, DataSetup, Job, Report, run_attempt
-from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
+from pneumo_core.errors import StoreError, WorkerError
+from tuning.attempt import DataSetup, Job, Report, run_attempt
+from tuning.executors import Begun, EpochReport, Lost, Message
 from tuning.workers import courier
 from tuning.workers.connection import Connection
-from tuning.workers.roster import Member, Roster
+from tuning.workers.errands import errand
+from tuning.workers.ongoing import Ongoing
+from tuning.workers.roster import Member, Roster, Standing
 from tuning.workers.source import WorkerSource
-from tuning.workers.workplace import AttemptRepeatedError, make_attempt
+from tuning.workers.workplace import make_attempt
 
 if TYPE_CHECKING:
     from tuning.trial import TrialResult
@@ -34,31 +32,9 @@ if TYPE_CHECKING:
 _START_LIMIT_S = 300.0  # for a worker of this machine to be ready, and for any to take up an attempt
 _HAND_OVER_LIMIT_S = 120.0  # for a result to arrive
 _LOST_AT_START = 4  # workers of this machine, in a row, that ended before they were ready
-_TOLD_WAITING_S = 15.0
+_TOLD_WAITING_S = 5.0
 _GONE = "its process ended unexpectedly (killed, out of memory, or crashed)"
 _DISCONNECTED = "the connection to the scheduler was lost"
-
-
-@dataclasses.dataclass
-class _Attempt:
-    """What the study's process knows of an attempt that was handed out."""
-
-    job: Job
-    worker: Member
-    since: float
-    future: Future | None = None
-    begun: bool = False
-    ended: bool = False
-    lost_because: str = ""
-    blameless: bool = False
-    result: Promise[TrialResult] | None = None
-    saving: Promise[None] | None = None
-    unsaved: str = ""
-
-    @property
-    def over(self) -> bool:
-        """Whether Dask has the end of it, good or bad."""
-        return self.future is not None and self.future.done()
 
 
 class DaskExecutor:
@@ -82,10 +58,8 @@ class DaskExecutor:
     ) -> None:
         self._source, self._timeout_s = source, timeout_s
         self._tell, self._attempt, self._clock = tell, attempt, clock
-        self._roster, self._attempts = Roster(), dict[str, _Attempt]()
-        self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._roster, self._attempts = Roster(), dict[str, Ongoing]()
         self._setup: Promise[DataSetup] = Promise()
-        self._errands = ThreadPoolExecutor(4, thread_name_prefix="errands")
         self._leaving = self._closed = self._ever_ready = False
         self._lost_at_start = 0
         self._alone_since, self._told_waiting = clock(), False
@@ -115,12 +89,12 @@ class DaskExecutor:
         """See `Executor`."""
         worker = self._roster.those("idle")[0]
         worker.standing = "busy"
-        attempt = _Attempt(job, worker, self._clock())
+        attempt = Ongoing(job, worker, self._clock())
         self._attempts[job.trial] = attempt
         if self._source.local:
             self._hand_over(self._connection, attempt)
         else:
-            self._errands.submit(self._bring_and_hand_over, self._connection, attempt)
+            errand(self._bring_and_hand_over, self._connection, attempt)
 
     def wait(self, hear: Callable[[Message], None], timeout_s: float) -> None:
         """See `Executor`.
@@ -150,11 +124,12 @@ class DaskExecutor:
         if self._closed:
             return
         self._closed = True
-        self._errands.shutdown(wait=False, cancel_futures=True)
+        if not self._source.local and not self._connecting.done():
+            return  # it gives up by itself
         with contextlib.suppress(Exception):  # whatever did not start, or is gone already
             connection = self._connecting.result()
             if not self._source.local:
-                connection.let_go()
+                connection.let_go(self._addresses("new", "idle", "busy"))
             self._source.close()
             connection.close()
 
@@ -163,13 +138,11 @@ class DaskExecutor:
         return self._connecting.result()
 
     def _connect(self) -> Promise[Connection]:
-        starter = ThreadPoolExecutor(1, thread_name_prefix="workers")
-        try:
-            return starter.submit(
-                Connection.make, self._source, self._setup, self._inbox.put, given_up=lambda: self._closed
-            )
-        finally:
-            starter.shutdown(wait=False)
+        self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # what came by an earlier one is stale
+        return errand(Connection.make, self._source, self._setup, self._inbox.put, lambda: self._closed)
+
+    def _addresses(self, *standings: Standing) -> list[str]:
+        return [worker.address for worker in self._roster.those(*standings)]
 
     def _look_after_connection(self, hear: Callable[[Message], None]) -> None:
         """Attempts that go on behind a lost connection are lost with it, through no fault of theirs."""
@@ -196,7 +169,13 @@ class DaskExecutor:
             )
         if alone_s > _TOLD_WAITING_S and not self._told_waiting and not self._roster.those("new"):
             self._told_waiting = True
-            self._tell(f"{self._source.place}: no worker is free for this study; it waits for one")
+            owners = sorted({worker.owner for worker in self._roster.those("taken")})
+            why = (
+                f"its workers serve another study ({', '.join(owners)})"
+                if owners
+                else "it has no worker for this study"
+            )
+            self._tell(f"{self._source.place}: {why}; waiting for one")
 
     def _take(self, note: dict[str, Any], hear: Callable[[Message], None]) -> None:
         match note["kind"]:
@@ -204,8 +183,10 @@ class DaskExecutor:
                 self._tell(note["text"])
             case "arrived":
                 self._roster.enter(note["member"])
-            case "gone":
-                self._miss(note["worker"])
+            case "gone" | "closing":
+                self._miss(note)
+            case "taken":
+                self._leave_to_other(note)
             case "ready" | "refused":
                 self._settle(note)
             case _:
@@ -213,7 +194,7 @@ class DaskExecutor:
                 if attempt is not None and attempt.job.attempt == note["attempt"]:  # else it is stale
                     self._take_news(note, attempt, hear)
 
-    def _take_news(self, note: dict[str, Any], attempt: _Attempt, hear: Callable[[Message], None]) -> None:
+    def _take_news(self, note: dict[str, Any], attempt: Ongoing, hear: Callable[[Message], None]) -> None:
         job = attempt.job
         match note["kind"]:
             case "begun":
@@ -228,18 +209,27 @@ class DaskExecutor:
                 self._fetch(attempt)
             case "ended":
                 attempt.ended, attempt.since = True, self._clock()
+            case "over":
+                attempt.over, attempt.since = True, self._clock()
 
-    def _miss(self, address: str) -> None:
-        """A worker is gone; what it was making is lost."""
-        worker = self._roster.find(address)
+    def _miss(self, note: dict[str, Any]) -> None:
+        """A worker is gone, or shuts down; what it was making is lost, unless that is here already."""
+        worker = self._roster.find(note["worker"])
         if worker is None:
             return
-        self._roster.remove(address)
+        self._roster.remove(worker.address)
         if worker.standing == "new":
             self._lost_at_start += 1
+        shut_down = note["kind"] == "closing" or note["expected"]
+        reason = f"worker {worker} " + ("was shut down" if shut_down else "is gone")
         for attempt in self._attempts.values():
-            if attempt.worker is worker and not attempt.lost_because:
-                attempt.lost_because = _GONE if self._source.local else f"worker {worker} is gone"
+            if attempt.worker is worker and not attempt.is_here:
+                attempt.lose(_GONE if self._source.local else reason, blameless=shut_down)
+
+    def _leave_to_other(self, note: dict[str, Any]) -> None:
+        worker = self._roster.find(note["worker"])
+        if worker is not None:
+            worker.standing, worker.owner = "taken", note["owner"]
 
     def _settle(self, note: dict[str, Any]) -> None:
         """A worker is ready for attempts, or is none for this study."""
@@ -255,49 +245,56 @@ class DaskExecutor:
         error = note.get("error")
         if self._source.local and error is not None:
             raise error
-        self._tell(f"worker {worker} is refused: " + "; ".join(note["reasons"]))
-        if not self._ever_ready and not self._roster.those("new", "idle", "busy"):
-            raise WorkerError(f"{self._source.place}: no worker there can serve this study; the reasons are above.")
+        self._refuse(worker, "; ".join(note["reasons"]))
 
-    def _bring_and_hand_over(self, connection: Connection, attempt: _Attempt) -> None:
+    def _refuse(self, worker: Member, reason: str) -> None:
+        """Leaves a worker aside until it is started again."""
+        is_last = worker.standing == "busy" or not self._ever_ready
+        worker.standing = "refused"
+        self._tell(f"worker {worker} is refused: {reason}")
+        if is_last and not self._roster.those("new", "taken", "idle", "busy"):
+            raise WorkerError(f"{self._source.place}: no worker there can serve this study: {worker}: {reason}")
+
+    def _bring_and_hand_over(self, connection: Connection, attempt: Ongoing) -> None:
         try:
             courier.bring(connection.run, attempt.worker.address, connection.session.id, attempt.job)
-            self._hand_over(connection, attempt)
+            if not attempt.lost_because:
+                self._hand_over(connection, attempt)
         except Exception as error:
-            attempt.lost_because = f"worker {attempt.worker} could not be given it ({error})"
+            attempt.lose(f"worker {attempt.worker} could not be given it ({error})", blameless=True)
+            self._report("wake", attempt)
 
-    def _hand_over(self, connection: Connection, attempt: _Attempt) -> None:
+    def _hand_over(self, connection: Connection, attempt: Ongoing) -> None:
         job = attempt.job
         attempt.future = connection.client.submit(
             functools.partial(make_attempt, connection.session, self._attempt),
             job,
-            key=f"{job.trial}-{job.attempt}-{connection.session.id}",
+            key=(f"attempt-{connection.session.id}", job.trial, job.attempt),  # Dask keeps something of each first part
             workers=[attempt.worker.address],
             pure=False,
             retries=0,
         )
-        attempt.future.add_done_callback(lambda _: self._wake(job))
+        attempt.future.add_done_callback(lambda _: self._report("over", attempt))
 
-    def _wake(self, job: Job) -> None:
-        self._inbox.put({"kind": "done", "trial": job.trial, "attempt": job.attempt})
+    def _report(self, kind: str, attempt: Ongoing) -> None:
+        self._inbox.put({"kind": kind, "trial": attempt.job.trial, "attempt": attempt.job.attempt})
 
-    def _fetch(self, attempt: _Attempt) -> None:
+    def _fetch(self, attempt: Ongoing) -> None:
         """Has the newest checkpoint of an attempt fetched, one at a time."""
         if not attempt.unsaved or (attempt.saving is not None and not attempt.saving.done()):
             return
         place, attempt.unsaved = attempt.unsaved, ""
-        arguments = (self._connection.run, attempt.worker.address, place, attempt.job)
-        attempt.saving = self._errands.submit(courier.fetch, *arguments)
+        attempt.saving = errand(courier.fetch, self._connection.run, attempt.worker.address, place, attempt.job)
+        attempt.saving.add_done_callback(lambda _: self._report("wake", attempt))
 
-    def _conclude(self, attempt: _Attempt, hear: Callable[[Message], None]) -> None:
+    def _conclude(self, attempt: Ongoing, hear: Callable[[Message], None]) -> None:
         """Passes on how an attempt ended: when its last words were heard and all of it is here, or it is lost."""
-        if not attempt.lost_because:
-            if attempt.future is None or not attempt.over or not self._is_here(attempt, attempt.future):
-                return
-            self._notice_loss(attempt)
-        if not attempt.ended and not attempt.lost_because:
+        self._fetch(attempt)
+        if attempt.over and not attempt.lost_because:
+            self._collect(attempt)
+        if not attempt.lost_because and not (attempt.ended and attempt.is_here):
             return
-        message = _outcome(attempt, "" if self._source.local else attempt.worker.name)
+        message = attempt.outcome("" if self._source.local else attempt.worker.name)
         del self._attempts[attempt.job.trial]
         if attempt.future is not None:
             attempt.future.release()
@@ -305,23 +302,33 @@ class DaskExecutor:
             attempt.worker.standing = "idle"
         hear(message)
 
-    def _is_here(self, attempt: _Attempt, future: Future) -> bool:
-        """Returns whether the result and the last checkpoint have arrived; has them fetched if need be."""
-        if attempt.result is None:
-            attempt.result = self._errands.submit(future.result)
-            attempt.result.add_done_callback(lambda _: self._wake(attempt.job))
-        self._fetch(attempt)
-        return attempt.result.done() and (attempt.saving is None or attempt.saving.done())
+    def _collect(self, attempt: Ongoing) -> None:
+        """Has the result brought here, and looks at what came."""
+        if attempt.result is None and attempt.future is not None:
+            attempt.result = errand(attempt.future.result)
+            attempt.result.add_done_callback(lambda _: self._report("wake", attempt))
+        if not attempt.is_here or not self._connection.holds():  # else Dask has cancelled it, with all others
+            return
+        worker = attempt.worker
+        if attempt.was_never_made:
+            attempt.lose(f"worker {worker} serves another study", blameless=True)
+            worker.standing = "new"
+            self._connection.take_on(worker)
+        elif attempt.was_killed:
+            attempt.lose(_GONE)
+        elif attempt.is_fault_of_worker and not self._source.local:
+            attempt.lose(f"worker {worker} could not make it: {attempt.error}", blameless=True)
+            self._connection.let_go([worker.address])
+            self._refuse(worker, str(attempt.error))
+        elif attempt.saving is not None:
+            self._look_at_checkpoint(attempt, attempt.saving.exception())
 
-    def _notice_loss(self, attempt: _Attempt) -> None:
-        """Takes in what Dask says of a task that no worker could end."""
-        match attempt.result and attempt.result.exception():
-            case AttemptRepeatedError():  # the worker was taken by another study, which thought this one gone
-                attempt.lost_because, attempt.blameless = f"worker {attempt.worker} serves another study", True
-                attempt.worker.standing = "new"
-                self._connection.take_on(attempt.worker)
-            case KilledWorker() | CancelledError():
-                attempt.lost_because = _GONE
+    def _look_at_checkpoint(self, attempt: Ongoing, error: BaseException | None) -> None:
+        """The last checkpoint may be what a later rung goes on from."""
+        if isinstance(error, StoreError):
+            raise error
+        if error is not None and attempt.job.keep_state:
+            attempt.lose(f"its checkpoint could not be fetched from worker {attempt.worker} ({error})", blameless=True)
 
     def _give_up_excessive(self) -> None:
         """Ends the process of an attempt that takes too long (to be taken up, made, or handed over) or too much."""
@@ -342,7 +349,7 @@ class DaskExecutor:
             elif objection := self._source.objection(attempt.worker):
                 self._give_up(attempt, objection)
 
-    def _give_up(self, attempt: _Attempt, reason: str) -> None:
+    def _give_up(self, attempt: Ongoing, reason: str) -> None:
         attempt.lost_because, attempt.worker.standing = reason, "ending"
         if attempt.future is not None:
             attempt.future.cancel()
@@ -350,17 +357,4 @@ class DaskExecutor:
 
     def _ask_to_leave(self) -> None:
         if self._connecting.done():
-            self._connection.ask_to_leave()
-
-
-def _outcome(attempt: _Attempt, worker: str) -> Message:
-    job = attempt.job
-    if attempt.lost_because or attempt.result is None:
-        return Lost(job.trial, job.attempt, attempt.lost_because, attempt.blameless)
-    match attempt.result.exception():
-        case None:
-            return Finished(job.trial, job.attempt, attempt.result.result(), worker)
-        case AttemptLeftError():
-            return Left(job.trial, job.attempt)
-        case error:
-            return Raised(job.trial, job.attempt, error)
+            self._connection.ask_to_leave(self._addresses("busy"))

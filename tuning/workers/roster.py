@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
-Standing = Literal["new", "idle", "busy", "refused", "ending"]
-"""`new`: being taken on; `ending`: its attempt was given up, and its process shall end."""
+Standing = Literal["new", "taken", "idle", "busy", "refused", "ending"]
+"""`new`: being taken on; `taken`: by another study; `ending`: its attempt was given up, and its process shall end."""
 
 
 @dataclasses.dataclass
@@ -19,12 +19,14 @@ class Member:
         standing: what it is there for now.
         name: by which users know it.
         pid: of the process, on its machine.
+        owner: whom it serves, if it is taken.
     """
 
     address: str
     standing: Standing = "new"
     name: str = ""
     pid: int | None = None
+    owner: str = ""
 
     def __str__(self) -> str:
         return f"{self.address} ({self.name})" if self.name and self.name not in self.address else self.address

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distributed import Worker, WorkerPlugin, get_worker
+from distributed.core import Status
 
 from pneumo_core.runtime import start_tensorflow
 from tuning.attempt import DataSetup, Job
@@ -53,8 +54,8 @@ class Session:
 
     @property
     def topic(self) -> str:
-        """By which workers' notes go."""
-        return f"{self.id}-notes"
+        """By which workers' notes go: a name that the scheduler forgets with the connection."""
+        return self.id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,12 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
                 signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=start_tensorflow, daemon=True).start()  # takes long: until the images are known
 
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the worker is let go, or closes."""
+        self.leaving.set()
+        if worker.status in (Status.closing, Status.closing_gracefully):
+            self.say(kind="closing", worker=worker.address)
+
     def open(self, setup: DataSetup) -> list[str]:
         """Makes the study's images ready; returns why this worker cannot serve it, one line each."""
         here = setup if self.session.local else at_this_worker(setup)
@@ -138,8 +145,6 @@ async def greet(session: Session, instead_of: Session | None, dask_worker: Worke
     if place is not None and place.session not in (session, instead_of):
         return dataclasses.replace(introduction, serves=place.session)
     if place is None or place.session != session:
-        if place is not None:
-            place.leaving.set()
         await dask_worker.plugin_add(Workplace(session), name=_NAME)
     return introduction
 
@@ -167,13 +172,7 @@ async def let_go(session: Session, dask_worker: Worker) -> None:
     """Frees a worker for other studies."""
     place = _place(dask_worker)
     if place is not None and place.session == session:
-        place.leaving.set()
         await dask_worker.plugin_remove(_NAME)
-
-
-def end_process() -> None:
-    """Ends the worker's process; its nanny, if it has one, starts another."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def make_attempt(session: Session, attempt: Callable[..., TrialResult], job: Job) -> TrialResult:
