@@ -1,8 +1,9 @@
 """What a study costs around its trials: TPE, journal, MLflow and worker processes, with trials that take no time.
 
-    python benchmarks/instant.py [--trials 2100] [--workers 1] [--tracking-uri http://127.0.0.1:5000]
+    python benchmarks/instant.py [--trials 2100] [--workers 1 | --cluster tcp://127.0.0.1:8786]
+                                 [--tracking-uri http://127.0.0.1:5000]
 
-Trials are those of tests/faults/stub.py: scored by their configuration, one in nine fails. Everything else is real. The
+The workers of a cluster need tests/faults on their PYTHONPATH. Trials are those of tests/faults/stub.py: scored by their configuration, one in nine fails. Everything else is real. The
 result goes to docs/reliability.md, to a section for each kind of MLflow and number of workers.
 """
 
@@ -31,13 +32,19 @@ from tuning.spaces import open_space
 from tuning.store import Store
 from tuning.trial import TrialResult
 from tuning.workers.executor import DaskExecutor
-from tuning.workers.local import LocalWorkers
+from tuning.workers.source import source_of
 
 RELIABILITY = Path(__file__).parents[1] / "docs" / "reliability.md"
 WINDOW = 100  # trials over which the driver's cost is averaged
 
 
-def instant_attempt(job: Job, data: object, report: Report, stopping: Callable[[], bool]) -> TrialResult:
+def instant_attempt(
+    job: Job,
+    data: object,
+    report: Report,
+    stopping: Callable[[], bool],
+    saved: Callable[[Path], None] = lambda path: None,
+) -> TrialResult:
     """Runs in the worker."""
     result = stub_result(job)
     for epoch, metrics in enumerate(result.history):
@@ -70,12 +77,11 @@ def around(times_s: list[float], number: int) -> str:
     return f"{1e3 * (times_s[number + half - 1] - times_s[number - half - 1]) / WINDOW:.0f} ms"
 
 
-def run(trials: int, images: Path, folder: Path, workers: int, tracking_uri: str | None) -> tuple[Meter, float]:
+def run(trials: int, images: Path, folder: Path, work: WorkSettings) -> tuple[Meter, float]:
     """Runs a study of instant trials; returns its meter, and its seconds with the last MLflow call."""
     space = open_space("vgg16", {"weights": "random", "image_size": 32, "epochs": 3}).replace(trials=trials)
-    work = WorkSettings(plots=False, workers=workers, tracking_uri=tracking_uri)
     settings = StudySettings(space, str(images), Store.at(folder), "instant", confirm=False, work=work)
-    meter, executor, told = Meter(), DaskExecutor(LocalWorkers(workers), attempt=instant_attempt), []
+    meter, executor, told = Meter(), DaskExecutor(source_of(work), attempt=instant_attempt), []
     launch_study(settings, meter, warn=told.append, workers=executor)
     if any("MLflow" in sentence and "lacks" in sentence for sentence in told):
         raise SystemExit("MLflow did not get everything")
@@ -93,13 +99,15 @@ def leaderboard_s(folder: Path) -> float:
     return times[0] - times[1]
 
 
-def section(workers: int, tracking_uri: str | None) -> tuple[str, str]:
+def section(work: WorkSettings) -> tuple[str, str]:
     """Returns the title of a setting's section, and what it is about."""
     title = "What a study costs around its trials"
-    if workers == 1 and tracking_uri is None:
+    if work == WorkSettings(plots=False):
         return title, "one worker process, MLflow in SQLite"
-    where = "an MLflow server" if tracking_uri else "SQLite"
-    processes = "1 worker" if workers == 1 else f"{workers} workers"
+    where = "an MLflow server" if work.tracking_uri else "SQLite"
+    processes = "1 worker" if work.workers == 1 else f"{work.workers} workers"
+    if work.cluster:
+        processes = "a cluster"
     return f"{title}: {processes}, {where}", f"{processes}, MLflow in {where}"
 
 
@@ -108,11 +116,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=2100)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cluster")
     parser.add_argument("--tracking-uri")
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="instant-"))
     images = write_phantoms(root / "data", patients=24, size_px=(48, 96))
-    meter, whole_s = run(asked.trials, images, root / "store", asked.workers, asked.tracking_uri)
+    work = WorkSettings(plots=False, workers=asked.workers, cluster=asked.cluster, tracking_uri=asked.tracking_uri)
+    meter, whole_s = run(asked.trials, images, root / "store", work)
     early, late = WINDOW, asked.trials - WINDOW
     searched_s = meter.wall_s[-1] - meter.wall_s[0]
     rows = [
@@ -124,7 +134,7 @@ def main() -> None:
         [f"the same around trial {late:,}", around(meter.thread_s, late)],
         [f"`tune leaderboard` of {asked.trials:,} trials, after imports", f"{leaderboard_s(root / 'store'):.2f} s"],
     ]
-    title, what = section(asked.workers, asked.tracking_uri)
+    title, what = section(work)
     text = f"{asked.trials:,} trials of 3 epochs by TPE over the space `vgg16`, {what}, no plots."
     write_section(title, text + "\n\n" + table(["", "measured"], rows), RELIABILITY)
 

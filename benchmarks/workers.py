@@ -144,9 +144,9 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     header = ["workers", "trials a minute", "a trial (s)", "its processor time (s)", "until the next (ms)"]
     header += ["processor time of that (ms)", "of the study's process, a trial (s)"]
     text = (
-        f"Trials of 10 epochs in five folds from kept activations of `{Path(asked.data).name}` at 64 px, {asked.trials} "
-        f"a study, one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. Two workers reached "
-        f"**{statistics.median(ratios):.2f}** times the throughput of one ({min(ratios):.2f} to {max(ratios):.2f})."
+        f"Trials of 10 epochs in five folds from kept activations of `{Path(asked.data).name}` at 64 px, "
+        f"{asked.trials} a study, one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. Two workers "
+        f"reached **{statistics.median(ratios):.2f}** times the throughput of one ({min(ratios):.2f} to {max(ratios):.2f})."
     )
     write_section("Two workers against one", text + "\n\n" + table(header, rows))
 
