@@ -3,8 +3,9 @@
     python benchmarks/instant.py [--trials 2100] [--workers 1 | --cluster tcp://127.0.0.1:8786]
                                  [--tracking-uri http://127.0.0.1:5000]
 
-The workers of a cluster need tests/faults on their PYTHONPATH. Trials are those of tests/faults/stub.py: scored by their configuration, one in nine fails. Everything else is real. The
-result goes to docs/reliability.md, to a section for each kind of MLflow and number of workers.
+Trials are those of tests/faults/stub.py: scored by their configuration, one in nine fails. Everything else is real. The
+workers of a cluster need that folder on their PYTHONPATH. The result goes to docs/reliability.md, to a section for each
+kind of MLflow and of workers.
 """
 
 from __future__ import annotations

@@ -145,8 +145,9 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     header += ["processor time of that (ms)", "of the study's process, a trial (s)"]
     text = (
         f"Trials of 10 epochs in five folds from kept activations of `{Path(asked.data).name}` at 64 px, "
-        f"{asked.trials} a study, one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. Two workers "
-        f"reached **{statistics.median(ratios):.2f}** times the throughput of one ({min(ratios):.2f} to {max(ratios):.2f})."
+        f"{asked.trials} a study, one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. "
+        f"Two workers reached **{statistics.median(ratios):.2f}** times the throughput of one "
+        f"({min(ratios):.2f} to {max(ratios):.2f})."
     )
     write_section("Two workers against one", text + "\n\n" + table(header, rows))
 
