@@ -183,6 +183,7 @@ def resume_study(
     """
     from tuning.launch import resume_study as resume
 
+    count_workers(workers, cluster)
     given = {
         "workers": workers,
         "cluster": cluster,

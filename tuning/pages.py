@@ -158,6 +158,8 @@ def _complete(page: Page, event: TrialCompleted, at: float) -> None:
         page.tags["pneumo.variant_digests"] = " ".join(event.variant_digests)
     if event.pruned:
         page.tags["pneumo.pruned"] = "true"
+    if event.worker:
+        page.tags["pneumo.worker"] = event.worker
     page.end("FINISHED", at)
 
 

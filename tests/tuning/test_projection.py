@@ -323,7 +323,7 @@ def test_statuses_and_tags_say_how_trials_ended(drama: Drama) -> None:
     drama.announce(AttemptFailed("t0001", 2, "took too long"))
     drama.announce(TrialFailed("t0001", "lost 2 times", 1.0))
     drama.begin(2, parent="t0001")
-    drama.complete(2, pruned=True, variant_digests=["v1", "v2"])
+    drama.complete(2, pruned=True, variant_digests=["v1", "v2"], worker="tcp://10.0.0.3:41234 (node3)")
     drama.play(3)
     drama.end()
     drama.project()
@@ -336,7 +336,8 @@ def test_statuses_and_tags_say_how_trials_ended(drama: Drama) -> None:
     assert pruned.data.tags["pneumo.pruned"] == "true"
     assert pruned.data.tags["pneumo.parent_trial"] == "t0001"
     assert pruned.data.tags["pneumo.variant_digests"] == "v1 v2"
-    assert not {"pneumo.pruned", "pneumo.attempts", "pneumo.parent_trial"} & set(plain.data.tags)
+    assert pruned.data.tags["pneumo.worker"] == "tcp://10.0.0.3:41234 (node3)"
+    assert not {"pneumo.pruned", "pneumo.attempts", "pneumo.parent_trial", "pneumo.worker"} & set(plain.data.tags)
     assert drama.run().data.tags["pneumo.best_trial"] == "t0003"
     assert drama.run().data.tags["pneumo.best_run"] == plain.info.run_id
     assert all(set(run.data.params) == set(FIELD_NAMES) for run in (failed, pruned, plain))
