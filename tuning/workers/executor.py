@@ -7,7 +7,6 @@ study alone counts attempts. Messages carry the number of their attempt; those o
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tuning.workers import courier
 from tuning.workers.connection import Connection
 from tuning.workers.errands import errand
 from tuning.workers.ongoing import Ongoing
+from tuning.workers.parcel import parcel
 from tuning.workers.roster import Member, Roster, Standing
 from tuning.workers.source import WorkerSource
 from tuning.workers.workplace import make_attempt
@@ -265,8 +265,7 @@ class DaskExecutor:
     def _hand_over(self, connection: Connection, attempt: Ongoing) -> None:
         job = attempt.job
         attempt.future = connection.client.submit(
-            functools.partial(make_attempt, connection.session, self._attempt),
-            job,
+            *parcel(make_attempt, connection.session, self._attempt, job),
             key=(f"attempt-{connection.session.id}", job.trial, job.attempt),  # Dask keeps something of each first part
             workers=[attempt.worker.address],
             pure=False,
@@ -286,11 +285,11 @@ class DaskExecutor:
         attempt.saving.add_done_callback(lambda _: self._report("wake", attempt))
 
     def _conclude(self, attempt: Ongoing, hear: Callable[[Message], None]) -> None:
-        """Passes on how an attempt ended: when its last words were heard and all of it is here, or it is lost."""
+        """Passes on how an attempt ended: when all of it is here, or it is lost. Its last words were heard before."""
         self._fetch(attempt)
         if attempt.over and not attempt.lost_because:
             self._collect(attempt)
-        if not attempt.lost_because and not (attempt.ended and attempt.is_here):
+        if not attempt.lost_because and not attempt.is_here:
             return
         message = attempt.outcome("" if self._source.local else attempt.worker.name)
         del self._attempts[attempt.job.trial]
@@ -315,9 +314,10 @@ class DaskExecutor:
         elif attempt.was_killed:
             attempt.lose(_GONE)
         elif attempt.is_fault_of_worker and not self._source.local:
-            attempt.lose(f"worker {worker} could not make it: {attempt.error}", blameless=True)
+            why = " ".join(str(attempt.error).split())
+            attempt.lose(f"worker {worker} could not make it: {why}", blameless=True)
             self._connection.let_go([worker.address])
-            self._refuse(worker, str(attempt.error))
+            self._refuse(worker, why)
         elif attempt.saving is not None:
             self._look_at_checkpoint(attempt, attempt.saving.exception())
 
