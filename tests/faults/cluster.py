@@ -101,11 +101,11 @@ class StubStudy(Service):
         """What its user was told."""
         return self.log.read_text()
 
-    def wait_until(self, what: Callable[[list[Event]], bool], timeout_s: float = 60.0) -> None:
+    def wait_until(self, what: Callable[[list[Event]], bool], timeout_s: float = 180.0) -> None:
         """Returns when it holds of what was recorded; the study must not end before."""
         self._wait(lambda: what(self.events), timeout_s)
 
-    def wait_for_words(self, pattern: str, timeout_s: float = 60.0) -> None:
+    def wait_for_words(self, pattern: str, timeout_s: float = 180.0) -> None:
         """Returns when the user was told something."""
         self._wait(lambda: re.search(pattern, self.said) is not None, timeout_s)
 
