@@ -55,12 +55,13 @@ def load_backbone_weights(source: str, seed: int) -> BackboneWeights:
         DownloadError: if the ImageNet weights are neither in Keras' cache nor within reach.
         WeightsError: if the file is missing, unreadable, or holds no VGG16.
     """
-    if source == "random":
-        arrays = _random_arrays(seed)
-    elif source == "imagenet":
-        arrays = _imagenet_arrays()
-    else:
-        arrays = _file_arrays(Path(source))
+    with keras.device("cpu:0"):  # a GPU draws other last digits, and the study's process has no use for its memory
+        if source == "random":
+            arrays = _random_arrays(seed)
+        elif source == "imagenet":
+            arrays = _imagenet_arrays()
+        else:
+            arrays = _file_arrays(Path(source))
     digest = hashlib.sha256()
     for name in CONVOLUTION_NAMES:
         for array in arrays[name]:
@@ -171,6 +172,7 @@ def _block_layers(config: TrialConfig, weights: BackboneWeights, wanted: Callabl
     )
     layers = [layer for layer in vgg16.layers[1:] if wanted(layer.name)]
     for layer in layers:
+        layer.dtype_policy = config.precision
         if layer.name in weights.arrays:
             layer.set_weights(list(weights.arrays[layer.name]))
     return layers

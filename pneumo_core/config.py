@@ -105,6 +105,8 @@ class TrialConfig:
         patience: training stops after this many epochs without a lower validation loss; 0 for never.
         activation_precision: of the output of the frozen layers on disk: `float16` (half the size; float32 all the same
             where its range does not suffice) or `float32`.
+        precision: in which the backbone's convolutions compute: `float32`, or `mixed_bfloat16`, for GPUs (weights, head
+            and loss stay float32). What leaves a study computes in float32 either way.
         seed: of the head's initial weights and of all draws during training.
     """
 
@@ -140,6 +142,7 @@ class TrialConfig:
     learning_rate_schedule: str = _setting("none", _one_of("none", "plateau", "cosine"))
     patience: int = _setting(5, _whole(0))
     activation_precision: str = _setting("float16", _one_of("float16", "float32"))
+    precision: str = _setting("float32", _one_of("float32", "mixed_bfloat16"))
     seed: int = _setting(0, _whole(0))
 
     def __post_init__(self) -> None:
@@ -175,6 +178,11 @@ class TrialConfig:
     def augments_live(self) -> bool:
         """Whether training images are distorted anew in every epoch, and no variants of them are kept."""
         return self.augmentation != "none" and not self.augmentation_variants
+
+    @property
+    def as_served(self) -> TrialConfig:
+        """The same, as a model computes that leaves the study: in float32, which every machine has."""
+        return dataclasses.replace(self, precision="float32")
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns all fields by name, in the order of their declaration."""

@@ -117,7 +117,7 @@ def _activations(members: Sequence[Member], pixels: Any) -> list[Any]:
     for scaling in dict.fromkeys(member.config.pixel_scaling for member in members):
         alike = [member for member in members if member.config.pixel_scaling == scaling]
         cuts = sorted({Cut.of(member.config) for member in alike})
-        frozen = build_prefixes(alike[0].config, alike[0].weights, cuts, name=f"prefix_{scaling}")
+        frozen = build_prefixes(alike[0].config.as_served, alike[0].weights, cuts, name=f"prefix_{scaling}")
         outputs = frozen(pixels) if len(cuts) > 1 else [frozen(pixels)]
         found |= {(scaling, cut): output for cut, output in zip(cuts, outputs, strict=True)}
     return [found[member.config.pixel_scaling, Cut.of(member.config)] for member in members]

@@ -159,7 +159,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def trained_trainee(
     config: TrialConfig, weights: BackboneWeights, activation_shape: tuple[int, ...], arrays: Mapping[str, np.ndarray]
 ) -> keras.Model:
-    """Returns a trainee as a training left it.
+    """Returns a trainee as a training left it, computing in float32.
 
     Args:
         config: of the trial.
@@ -170,7 +170,7 @@ def trained_trainee(
     Raises:
         WeightsError: if the arrays are not those of such a trainee.
     """
-    trainee = build_trainee(config, weights, activation_shape)
+    trainee = build_trainee(config.as_served, weights, activation_shape)
     expected = {path: array.shape for path, array in trained_weights(trainee).items()}
     if {path: array.shape for path, array in arrays.items()} != expected:
         raise WeightsError("trained weights: do not fit their configuration; was the file or config.json exchanged?")
@@ -196,7 +196,7 @@ def build_classifier(
     Raises:
         WeightsError: if the arrays are not those of such a trainee.
     """
-    prefix = build_prefix(config, weights)
+    prefix = build_prefix(config.as_served, weights)
     trainee = trained_trainee(config, weights, prefix.output.shape[1:], arrays)
     pixels = keras.Input((config.image_size, config.image_size, 1), name="pixels")
     logit = keras.layers.Rescaling(1 / temperature, name="temperature")(trainee(prefix(pixels)))

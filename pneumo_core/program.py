@@ -39,6 +39,7 @@ _SHAPING = (
     "batch_normalization",
     "unfrozen_layers",
     "optimizer",
+    "precision",
 )
 _PREDICTED_AT_ONCE = 256
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_core.errors import ConfigError
+from pneumo_core.gpus import visible_gpus
 
 
 def start_tensorflow(threads: int = 0) -> Any:
@@ -74,18 +75,25 @@ def _native_stderr_muted() -> Iterator[None]:
 
 
 def device_in_use() -> str:
-    """Returns what computes, and so decides on last bits: TensorFlow's GPUs, or the model of the processor."""
+    """Returns what computes, and so decides on last bits: the first of TensorFlow's GPUs, or the processor's model."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        return ", ".join(str(detail.get("device_name", "GPU")) for detail in details)
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def gpu_memory_bytes() -> int | None:
+    """Returns the memory of the GPU that computes, however much of it is free; None if a processor computes."""
+    import tensorflow as tf
+
+    seen = visible_gpus() if tf.config.list_physical_devices("GPU") else []
+    return seen[0].memory_bytes if seen else None
 
 
 def threads_in_use() -> int:

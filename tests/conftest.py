@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import made_once
 import pytest
+
+from tuning.store import Store
 
 # Nothing may fall back to MLflow's own default, a database in the working directory.
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{tempfile.mkdtemp()}/stray.db"
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; a pipe has no width
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with made_once.migrations(Store.at(tmp_path_factory.mktemp("mlflow"))):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,16 +46,17 @@ def documented_lines(start: str) -> list[str]:
     return lines
 
 
-def documented_settings(name: str, places: Mapping[str, str]) -> dict[str, str]:
+def documented_settings(name: str, places: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment variables of a file in docs/deploy."""
-    lines = _replaced((DOCS / name).read_text(), places).splitlines()
+    lines = _replaced((DOCS / name).read_text(), places or {}).splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def _replaced(text: str, places: Mapping[str, str]) -> str:
     missing = [place for place in places if place not in text]
     assert not missing, f"expected {missing} in: {text}"
-    return re.sub("|".join(map(re.escape, sorted(places, key=len, reverse=True))), lambda found: places[found[0]], text)
+    longest_first = sorted(places, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)) or "$^", lambda found: places[found[0]], text)
 
 
 def write_certificates(folder: Path) -> dict[str, str]:
@@ -176,7 +177,7 @@ class Scheduler(Service):
 
 
 class DaskWorker(Service):
-    """`dask worker`, with data, cache and scratch where it is told.
+    """`dask worker`, with images, cache and files where it is told.
 
     Args:
         scheduler: to whom it belongs.
@@ -205,11 +206,7 @@ class DaskWorker(Service):
         )
         if namespace is not None:
             command = ["ip", "netns", "exec", namespace.name, *command]
-        places = {
-            "/scratch/chest_xray": str(data),
-            "/scratch/tune-cache": str(folder / "cache"),
-            "/scratch/tune": str(folder / "scratch"),
-        }
+        places = {"/scratch/chest_xray": str(data), "/scratch/tune-cache": str(folder / "cache")}
         told = documented_settings("worker.env.example", places) | dict(settings or {})
         super().__init__(command, folder / "worker.log", settings=told)
 
@@ -245,6 +242,14 @@ class Deployment:
     ) -> DaskWorker:
         """Starts a worker; it is not waited for."""
         return self._started(DaskWorker(scheduler, self._place("worker"), data, settings, namespace))
+
+    def batch_job(self, scheduler: Scheduler, settings: Mapping[str, str]) -> Service:
+        """Starts docs/deploy/workers.sbatch as Slurm would."""
+        folder = self._place("job")
+        (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+        of_slurm = {"SCHEDULER": scheduler.address, "PROGRAM": str(folder), "SLURM_JOB_ID": "1", "TMPDIR": str(folder)}
+        command = ["bash", str(DOCS / "workers.sbatch")]
+        return self._started(Service(command, folder / "job.log", settings=of_slurm | dict(settings)))
 
     def network(self) -> Network:
         """Makes a network of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 from service import Service
 
@@ -28,12 +29,15 @@ class RunningStudy(Service):
     Args:
         store: of the study.
         words: arguments beside store and study.
+        settings: environment variables beside those of the tests.
     """
 
-    def __init__(self, store: Store, *words: str) -> None:
+    def __init__(self, store: Store, *words: str, settings: Mapping[str, str] | None = None) -> None:
         self.store = store
         target = ["--study", "s"] if words[0] == "run" else []
-        super().__init__([*TUNE, *words, *target, "--store", str(store.root)], store.root.with_suffix(".log"))
+        super().__init__(
+            [*TUNE, *words, *target, "--store", str(store.root)], store.root.with_suffix(".log"), settings=settings
+        )
 
     @property
     def epochs(self) -> int:
@@ -49,6 +53,14 @@ class RunningStudy(Service):
         """Returns when so much was recorded, or when the study is over."""
         deadline = time.monotonic() + timeout_s
         while self.runs and (self.epochs < epochs or self.completed < completed):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.2)
+
+    def wait_until_said(self, words: str, times: int = 1, timeout_s: float = 300.0) -> None:
+        """Returns when it printed some words so many times."""
+        deadline = time.monotonic() + timeout_s
+        while self.log.read_text().count(words) < times:
+            assert self.runs, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.2)
 

@@ -15,7 +15,7 @@ import typer.main
 from tuning.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "Makefile"]
 IMAGES = ROOT / "docs" / "images"
 _SHELL = {"|", "||", "&&", ";", ">", "2>", "&", "[", "]", ")"}
 
@@ -82,7 +82,7 @@ def _leading_names(words: list[str]) -> list[str]:
     return words[: next((number for number, word in enumerate(words) if word.startswith("-")), len(words))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_command_lines_of_the_documents_parse(page: Path) -> None:
     """Whoever copies a line meets no unknown command, option, or missing argument."""
     text, faults = page.read_text(), []

@@ -60,7 +60,7 @@ def test_every_package_is_installed() -> None:
 
 def test_readme_links_lead_somewhere() -> None:
     """Every relative link of the Markdown files points to a file."""
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -45,6 +45,7 @@ def run_study(
     start_from: str | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    worker_memory_bytes: int | None = None,
     trial_timeout_s: float | None = None,
     max_attempts: int = 2,
     plots: bool = True,
@@ -70,7 +71,7 @@ def run_study(
         skip_unreadable: leave unreadable images out instead of refusing the data.
         cache: folder of activations; the store's own if None.
         cache_budget_bytes: size that this folder is kept to; None for no limit.
-        threads: of one TensorFlow operation; 0 for one a processor.
+        threads: of one TensorFlow operation; 0 to have the processors shared out among the workers.
         pruning: rule that ends hopeless trials early: `none`, `median` or `halving`.
         folds: that every trial is trained in; 1 for a hold-out; chosen by what the space trains if None.
         confirm: train the leaders again at the end, as the space says.
@@ -78,6 +79,7 @@ def run_study(
         start_from: another study of the store, whose three leaders (five with `:5` behind its name) are tried first.
         workers: processes on this machine that make trials side by side, 1 if None; 0 to make them in this process.
         cluster: address of a Dask scheduler whose workers make them instead, such as `tcp://node1:8786`.
+        worker_memory_bytes: an attempt is given up whose process takes more for itself.
         trial_timeout_s: an attempt at a trial that takes longer is given up.
         max_attempts: a trial whose process was lost this many times has failed.
         plots: draw the plots of each trial.
@@ -120,6 +122,7 @@ def run_study(
             workers=count_workers(workers, cluster),
             cluster=cluster,
             time_limit_s=time_limit_s,
+            worker_memory_bytes=worker_memory_bytes,
             trial_timeout_s=trial_timeout_s,
             max_attempts=max_attempts,
             cache=None if cache is None else Path(cache),
@@ -148,6 +151,7 @@ def resume_study(
     cache: str | Path | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    worker_memory_bytes: int | None = None,
     trial_timeout_s: float | None = None,
     max_attempts: int | None = None,
     progress: bool = True,
@@ -165,6 +169,7 @@ def resume_study(
         cache: as in `run_study`, here and below; as it was at the study's start if None.
         workers: see `cache`.
         cluster: see `cache`.
+        worker_memory_bytes: see `cache`.
         trial_timeout_s: see `cache`.
         max_attempts: see `cache`.
         progress: show what happens.
@@ -182,6 +187,7 @@ def resume_study(
         "workers": workers,
         "cluster": cluster,
         "time_limit_s": time_limit_s,
+        "worker_memory_bytes": worker_memory_bytes,
         "trial_timeout_s": trial_timeout_s,
         "max_attempts": max_attempts,
         "cache": cache,

@@ -11,8 +11,12 @@ from pneumo_core.errors import ConfigError
 DEFAULT_CACHE_BUDGET_BYTES = 50_000_000_000
 
 
-def parse_size(text: str) -> int | None:
+def parse_size(option: str, text: str) -> int | None:
     """Returns the bytes that `500MB`, `20GB` or `1.5TB` mean (powers of 1000); None for `none`.
+
+    Args:
+        option: that the text was given for, for the message.
+        text: as given.
 
     Raises:
         ConfigError: if the text means no size.
@@ -21,7 +25,7 @@ def parse_size(text: str) -> int | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT])B", text.strip(), flags=re.IGNORECASE)
     if not match:
-        raise ConfigError(f"--cache-budget {text}: expected a size such as 500MB, 20GB or 1.5TB, or none for no limit.")
+        raise ConfigError(f"{option} {text}: expected a size such as 500MB, 20GB or 1.5TB, or none for no limit.")
     return int(float(match[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[match[2].upper()])
 
 

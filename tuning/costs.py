@@ -57,6 +57,7 @@ def study_cost(
     cache: Path,
     folds: int = 1,
     confirm: Confirmation | None = None,
+    workers: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Estimates time and disk of a study from its foreseeable trials.
@@ -67,13 +68,14 @@ def study_cost(
         cache: folder of activations, which need not exist.
         folds: that a trial is trained in.
         confirm: how the leaders are confirmed; None for not at all.
+        workers: that train side by side, each as fast as this process with its number of threads.
         clock: in seconds.
 
     Returns:
         `passes` (see `PassCost`), `trial_s` (median, min and max over the foreseeable trials, if none stops early),
-        `study_s` (with the passes and the confirmation), `confirm` (None; or `trainings`, `folds` of each, and `s` for
-        all of them), `live_augmentation` (None; or seconds that it takes of
-        a trial, and those of one pass for a kept variant), `disk` (bytes of activations to come, of each trial, free).
+        `study_s` (with the passes and the confirmation), `workers`, `confirm` (None; or `trainings`, `folds` of each,
+        and `s` for all of them), `live_augmentation` (None; or seconds that it takes of a trial, and those of one pass
+        for a kept variant), `disk` (bytes of activations to come, of each trial, free).
     """
     # Hyperband's first trials are its shortest, so all of its trials are looked at.
     configs = foreseen(space, space.trials if space.algorithm == "hyperband" else FORESEEN_TRIALS)
@@ -82,14 +84,16 @@ def study_cost(
     sized = _at_size(configs, confirm)
     passes = _passes([*configs, *sized], data, timer)
     trials = [timer.trial_s(config, folds) for config in configs]
-    confirming = _confirming_cost(sized or configs, confirm, folds, timer, trial_count(space))
+    count = trial_count(space)
+    confirming = _confirming_cost(sized or configs, confirm, folds, timer, count, workers)
     missing = sum(cost.bytes for cost in passes if not cost.cached)
     return {
         "passes": [dataclasses.asdict(cost) for cost in passes],
         "trial_s": {"median": statistics.median(trials), "min": min(trials), "max": max(trials)},
         "study_s": sum(cost.duration_s for cost in passes)
-        + statistics.mean(trials) * trial_count(space)
+        + statistics.mean(trials) * _rounds(count, workers)
         + (confirming["s"] if confirming else 0.0),
+        "workers": workers,
         "confirm": confirming,
         "live_augmentation": _live_cost(configs, data, timer, folds),
         "disk": {
@@ -132,14 +136,19 @@ def _at_size(configs: Sequence[TrialConfig], confirm: Confirmation) -> list[Tria
 
 
 def _confirming_cost(
-    configs: Sequence[TrialConfig], confirm: Confirmation, folds: int, timer: _Timer, trials: int
+    configs: Sequence[TrialConfig], confirm: Confirmation, folds: int, timer: _Timer, trials: int, workers: int
 ) -> dict[str, Any] | None:
     """As if the leaders took as long as the foreseeable trials do on average."""
     if not confirm.top:
         return None
     folds, trainings = confirming_folds(confirm, folds), min(confirm.top + confirm.baseline, trials) * confirm.seeds
     each_s = statistics.mean(timer.trial_s(config, folds) for config in configs)
-    return {"trainings": trainings, "folds": folds, "s": trainings * each_s}
+    return {"trainings": trainings, "folds": folds, "s": _rounds(trainings, workers) * each_s}
+
+
+def _rounds(trainings: int, workers: int) -> int:
+    """How many trainings one of some workers makes, if all take the same time."""
+    return -(-trainings // max(workers, 1))
 
 
 def _live_cost(configs: Sequence[TrialConfig], data: TrialData, timer: _Timer, folds: int) -> dict[str, float] | None:

@@ -123,11 +123,17 @@ def processors(tensorflow: bool) -> Iterator[Diagnosis]:
         return
     import tensorflow as tf
 
+    from pneumo_core.gpus import visible_gpus
     from pneumo_core.runtime import device_in_use, threads_in_use
 
     gpus = tf.config.list_physical_devices("GPU")
+    there = [f"{gpu.name}, {gpu.memory_bytes / 1e9:.0f} GB" for gpu in visible_gpus()]
     if gpus:
-        yield Diagnosis("GPU", "ok", f"{len(gpus)}: {device_in_use()}")
+        yield Diagnosis("GPU", "ok", f"{len(gpus)}: {'; '.join(there) or device_in_use()}")
+    elif there:
+        seen = f"{'; '.join(there)}: there, but TensorFlow cannot use it and computes on {device_in_use()}"
+        wanted = f"tensorflow[and-cuda]=={tf.__version__}"
+        yield Diagnosis("GPU", "warning", seen, f"install its CUDA libraries: python -m pip install '{wanted}'")
     else:
         seen = f"none; TensorFlow computes on {threads_in_use()} threads of {device_in_use()}"
         yield Diagnosis("GPU", "note", seen, "without a GPU begin with small images: --set image_size=64")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_core.errors import ConfigError, StudyError
 from pneumo_core.provenance import git_commit, package_versions
-from pneumo_core.runtime import threads_in_use
 from search_spaces import Confirmation, SearchSpace, builtin_spaces
 from tuning.analysis.leaders import StartFrom, with_leaders
 from tuning.checkpoints import Checkpoints
@@ -81,6 +80,7 @@ def plan_study(settings: StudySettings) -> dict[str, Any]:
             settings.cache_folder,
             prepared.split.folds,
             Confirmation(**confirm) if confirm else None,
+            settings.work.workers,
         ),
     }
 
@@ -253,7 +253,8 @@ class _Run:
         from tuning.analysis.closing import write_closing_report
 
         self.tell("writing the report")
-        write_closing_report(self.settings.store, self.folder.name, self.prepared.data)
+        data = self.prepared.data if self.prepared.computes_alike else None
+        write_closing_report(self.settings.store, self.folder.name, data)
 
     def _tracker(self, record: StudyRecord, *, new: bool) -> Tracker:
         from tuning.tracking import Tracker, recorded_uri
@@ -410,7 +411,7 @@ def _started(settings: StudySettings, prepared: Preparation, name: str) -> Study
         images=prepared.image_counts,
         commit=git_commit(),
         versions=package_versions(),
-        threads=threads_in_use(),
+        threads=prepared.threads,
         tracking_uri=redacted(absolute_uri(uri) if uri else embedded_uri(settings.store)),
         study_id=uuid.uuid4().hex,
         space_source=settings.space_source,

@@ -186,13 +186,18 @@ def _cost_lines(cost: dict[str, Any], trials: int) -> Iterator[str]:
     spread = cost["trial_s"]
     yield (
         f"a trial: about {duration(spread['median'])} ({duration(spread['min'])} to {duration(spread['max'])}), less "
-        f"if it stops early; {trials} trials and what comes before them: about {duration(cost['study_s'])}"
+        f"if it stops early; {trials} trials{_side_by_side(cost['workers'])} and what comes before them: about "
+        f"{duration(cost['study_s'])}"
     )
     disk = cost["disk"]
     yield (
         f"disk: {_size(disk['activations'])} of activations to come, up to {_size(disk['trial'])} a trial; "
         f"{_size(disk['free'])} free"
     )
+
+
+def _side_by_side(workers: int) -> str:
+    return f" on {workers} workers" if workers > 1 else ""
 
 
 def duration(seconds: float) -> str:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from pneumo_core.config import TrialConfig
 from pneumo_core.dataset import Dataset, index_dataset
-from pneumo_core.runtime import start_tensorflow
+from pneumo_core.errors import ConfigError
+from pneumo_core.runtime import start_tensorflow, threads_in_use
 from pneumo_core.splits import ALWAYS_TRAINS, Split, divide
 from search_spaces import ChoiceParameter, SearchSpace
 from tuning.data_sources import locate_data
 from tuning.protocol import folds_of
 from tuning.settings import StudySettings
 from tuning.spaces import base_config
+from tuning.workers.resources import threads_for
 
 if TYPE_CHECKING:
     from tuning.attempt import DataSetup
@@ -43,6 +45,16 @@ class Preparation:
         trains = (self.split.fold == ALWAYS_TRAINS) | (self.split.folds > 1)
         return {"training": int(trains.sum()), "validation": len(self.split.scored)}
 
+    @property
+    def threads(self) -> int:
+        """How many threads one TensorFlow operation of a trial uses."""
+        return self.setup.threads or threads_in_use()
+
+    @property
+    def computes_alike(self) -> bool:
+        """Whether this process computes with as many threads as the trials, and so finds their activations."""
+        return self.threads == threads_in_use()
+
 
 def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: None) -> Preparation:
     """Indexes and splits the images, starts TensorFlow and reads the weights that trials may ask for.
@@ -66,7 +78,8 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
     for note in (*dataset.notes, *(f"skipped {reason}" for reason in dataset.skipped)):
         tell(note)
     tell("starting TensorFlow")
-    start_tensorflow(settings.threads)
+    threads = threads_for(settings.work, settings.threads)
+    _start_tensorflow(threads, trains_here=not settings.work.separate)
     from tuning.attempt import DataSetup
     from tuning.rehearsal import foreseen
 
@@ -77,7 +90,7 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
         class_names=dataset.class_names,
         cache=settings.cache_folder,
         cache_budget_bytes=settings.work.cache_budget_bytes,
-        threads=settings.threads,
+        threads=threads,
         expected=tuple(foreseen(settings.space)),
         weights=digests,
     )
@@ -85,6 +98,16 @@ def prepare(settings: StudySettings, tell: Callable[[str], None] = lambda text: 
     for config in _weight_sources(settings.space):
         digests[config.weights, config.weights_seed] = data.backbone_weights(config).digest
     return Preparation(dataset, split, setup, data)
+
+
+def _start_tensorflow(threads: int, *, trains_here: bool) -> None:
+    """Where workers train it is no matter with how many threads this process computes already, as a notebook may."""
+    try:
+        start_tensorflow(threads)
+    except ConfigError:
+        if trains_here:
+            raise
+        start_tensorflow()
 
 
 def _weight_sources(space: SearchSpace) -> list[TrialConfig]:

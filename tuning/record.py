@@ -111,6 +111,7 @@ class StudyRecord:
             then.
         searching: whether the search goes on; else its leaders as they are now are confirmed.
         generation: how many times the study went on although data or program had changed.
+        open: the trials that are not over, by id: those of the search and those that confirm others.
     """
 
     started: StudyStarted
@@ -125,15 +126,24 @@ class StudyRecord:
     outdated: bool = False
     searching: bool = True
     generation: int = 0
+    open: dict[str, TrialRecord] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.trials_wanted = self.trials_wanted or self.started.trials
         self.identity, self.confirm = self.started, self.started.confirm
+        # Kept up event by event: a study asks for both after every one, however many trials it has.
+        self._searched = [trial for trial in self.trials.values() if not trial.confirms]
+        self.open = {name: trial for name, trial in self.trials.items() if not trial.over}
 
     @property
     def searched(self) -> list[TrialRecord]:
         """The trials of the search, in the order of their start."""
-        return [trial for trial in self.trials.values() if not trial.confirms]
+        return self._searched.copy()
+
+    @property
+    def begun(self) -> int:
+        """How many trials of the search were started."""
+        return len(self._searched)
 
     @property
     def confirming(self) -> list[TrialRecord]:
@@ -168,10 +178,14 @@ class StudyRecord:
         """Returns how many trials of the search have the status."""
         return sum(trial.status == status for trial in self.searched)
 
+    @property
+    def open_searched(self) -> list[TrialRecord]:
+        """The trials of the search that are not over, in the order of their start."""
+        return [trial for trial in self.open.values() if not trial.confirms]
+
     def is_searched(self) -> bool:
         """Returns whether as many trials of the search as are wanted are over."""
-        searched = self.searched
-        return len(searched) >= self.trials_wanted and all(trial.over for trial in searched)
+        return self.begun >= self.trials_wanted and not self.open_searched
 
     def is_confirmed(self) -> bool:
         """Returns whether the leaders are confirmed, if they are to be and there are any."""
@@ -216,6 +230,7 @@ class StudyRecord:
             case TrialFailed():
                 trial = self.trials[event.trial]
                 trial.status, trial.reason, trial.duration_s = "failed", event.reason, event.duration_s
+                self.open.pop(event.trial, None)
             case TrialConfirmed():
                 self.trials[event.trial].confirmed = event
             case TrialUnconfirmed():
@@ -234,7 +249,9 @@ class StudyRecord:
         trial.parent, trial.first_epoch, trial.prune_above = event.parent, event.first_epoch, event.prune_above
         trial.epochs = event.first_epoch
         trial.confirms, trial.folds = event.confirms, event.folds or self.started.folds
-        self.trials[event.trial] = trial
+        self.trials[event.trial] = self.open[event.trial] = trial
+        if not event.confirms:
+            self._searched.append(trial)
         self.outdated |= not event.confirms  # there is something new to compare with
 
     def _complete(self, event: TrialCompleted) -> None:
@@ -246,6 +263,7 @@ class StudyRecord:
         trial.intervals = {name: [_known(end) for end in ends] for name, ends in event.intervals.items()}
         trial.duration_s = event.duration_s
         trial.threshold, trial.temperature = event.threshold, event.temperature
+        self.open.pop(event.trial, None)
 
     def _end(self, event: StudyEnded) -> None:
         self.ended = event
@@ -270,6 +288,7 @@ class StudyRecord:
         for trial in self.confirming:
             if trial.status == "failed" and trial.lost_attempts:
                 trial.status, trial.lost_attempts, trial.reason = "interrupted", 0, None
+        self.open = {name: trial for name, trial in self.trials.items() if not trial.over}
 
 
 def _known(end: float | None) -> float | None:

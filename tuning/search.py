@@ -43,7 +43,7 @@ class Search:
 
     def next(self, record: StudyRecord) -> TrialStarted | None:
         """Returns the next trial; None if there are enough, none is left, or running ones are waited for."""
-        number = len(record.searched) + 1
+        number = record.begun + 1
         if number > record.trials_wanted:
             return None
         trial = f"t{number:04d}"
@@ -52,8 +52,7 @@ class Search:
             self.exhausted = suggestion is NoSuggestion.EXHAUSTED
             return None
         config = suggestion.config(self._base)
-        finished = [other.epoch_losses for other in record.searched if other.score is not None]
-        thresholds = pruning_thresholds(record.started.pruning, finished, config.epochs_to_run)
+        thresholds = self._thresholds(record, config.epochs_to_run)
         return TrialStarted(
             trial,
             len(record.trials) + 1,
@@ -63,6 +62,13 @@ class Search:
             suggestion.first_epoch,
             {str(epochs): loss for epochs, loss in thresholds.items()},
         )
+
+    def _thresholds(self, record: StudyRecord, epochs: int) -> dict[int, float]:
+        rule = record.started.pruning
+        if rule == "none":
+            return {}
+        finished = [other.epoch_losses for other in record.searched if other.score is not None]
+        return pruning_thresholds(rule, finished, epochs)
 
     def tell(self, trial: str, score: float | None) -> None:
         """Takes note that a trial of the search is over; a failed one has no score."""

@@ -26,6 +26,7 @@ class WorkSettings:
         cluster: address of the Dask scheduler whose workers make the trials instead; None for this machine.
         time_limit_s: no trial is started after this many seconds; None for no limit.
         trial_timeout_s: an attempt at a trial that takes longer is given up; None for no limit.
+        worker_memory_bytes: an attempt is given up whose process takes more for itself; None for no limit.
         max_attempts: a trial whose attempts were lost this many times has failed.
         cache: folder of activations; the store's own if None.
         cache_budget_bytes: size that the folder of activations is kept to; None for no limit.
@@ -37,6 +38,7 @@ class WorkSettings:
     cluster: str | None = None
     time_limit_s: float | None = None
     trial_timeout_s: float | None = None
+    worker_memory_bytes: int | None = None
     max_attempts: int = 2
     cache: Path | None = None
     cache_budget_bytes: int | None = DEFAULT_CACHE_BUDGET_BYTES
@@ -46,6 +48,11 @@ class WorkSettings:
     def __post_init__(self) -> None:
         if self.trial_timeout_s is not None and not self.separate:
             raise ConfigError("--trial-timeout: needs a worker process that can be killed; give --workers 1 or more.")
+        if self.worker_memory_bytes is not None and (self.cluster is not None or not self.workers):
+            raise ConfigError(
+                "--worker-memory: is for worker processes on this machine; give --workers 1 or more, or limit the "
+                "cluster's own workers where they are started."
+            )
 
     @property
     def separate(self) -> bool:
@@ -71,6 +78,8 @@ class WorkSettings:
             values["cluster"] = None
         if not values.get("workers", 1) and not values.get("cluster") and "trial_timeout_s" not in given:
             values["trial_timeout_s"] = None  # nothing to kill
+        if (not values.get("workers", 1) or values.get("cluster")) and "worker_memory_bytes" not in given:
+            values["worker_memory_bytes"] = None
         return cls(**{**values, "cache": None if values.get("cache") is None else Path(values["cache"])})
 
 
@@ -90,7 +99,7 @@ class StudySettings:
         name: of the study; None to have one chosen.
         class_names: folder names of label 0 and label 1.
         skip_unreadable: leave unreadable images out instead of refusing the data.
-        threads: of one TensorFlow operation; 0 for one a processor.
+        threads: of one TensorFlow operation; 0 to have the processors shared out among the workers.
         pruning: rule that ends hopeless trials early, one of `tuning.pruning.PRUNING_RULES`.
         folds: that every trial is trained in; 1 for a hold-out; None to have it chosen by what the space trains.
         confirm: confirm the leaders of the search, as the space says.

@@ -173,7 +173,7 @@ class Study:
         if self.record.trials:
             self._search.take_up(read_journal(self._folder.journal))
         if self.record.searching:
-            self._waiting = [trial.trial for trial in self.record.searched if not trial.over]
+            self._waiting = [trial.trial for trial in self.record.open_searched]
         self._discard_checkpoints()
 
     def _work(self, begun: float) -> str:
@@ -215,7 +215,7 @@ class Study:
     def _next_trial(self, elapsed_s: float) -> str | None:
         """The next trial of the search or, when that is over, the next that confirms its leaders."""
         event = self._search.next(self.record) if self._may_search(elapsed_s) else None
-        searching = self.record.searching and not all(trial.over for trial in self.record.searched)
+        searching = self.record.searching and bool(self.record.open_searched)
         if event is None and not searching:
             retraining = next_retraining(self.record, self._running)
             if isinstance(retraining, str):
@@ -363,8 +363,7 @@ class Study:
 
     def _discard_checkpoints(self) -> None:
         """Removes what neither a trial nor a later rung can go on from."""
-        open_trials = {trial.trial for trial in self.record.trials.values() if not trial.over}
-        self._checkpoints.discard_all_but(open_trials | self._search.in_use())
+        self._checkpoints.discard_all_but(self.record.open.keys() | self._search.in_use())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

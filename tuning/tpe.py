@@ -24,6 +24,7 @@ Values = dict[str, Any]
 
 _STARTUP_TRIALS = 10  # drawn at random before the estimator knows enough, known configurations included
 _CANDIDATES = 24  # Optuna's default
+_ROOM = 64  # trials, before the arrays grow
 _DENSITIES = _ParzenEstimatorParameters(
     prior_weight=1.0, consider_magic_clip=True, consider_endpoints=False, weights=default_weights, multivariate=True
 )
@@ -40,14 +41,12 @@ class TpeSuggester:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self._distributions = {parameter.name: _distribution(parameter) for parameter in space.parameters}
-        self._rows: list[list[float]] = []  # by trial, then parameter, as Optuna codes them; NaN: not active
-        self._scores: list[float] = []  # by trial, lower is better; NaN: running; infinite: failed
+        self._history = _History(len(space.parameters))
         self._places: dict[str, int] = {}
 
     def begin(self, trial: str, values: Mapping[str, Any]) -> None:
         """Takes note of a trial that is to run, with the values of all active parameters."""
-        self._places[trial] = len(self._rows)
-        self._rows.append(
+        self._places[trial] = self._history.begin(
             [
                 self._distributions[p.name].to_internal_repr(_encode(p, values[p.name]))
                 if p.name in values
@@ -55,12 +54,11 @@ class TpeSuggester:
                 for p in self._space.parameters
             ]
         )
-        self._scores.append(math.nan)
 
     def finish(self, trial: str, score: float | None) -> None:
         """Takes note of a trial's score; None if there is none to learn from."""
         sign = -1 if self._space.direction == "max" else 1
-        self._scores[self._places[trial]] = math.inf if score is None else sign * score
+        self._history.finish(self._places[trial], math.inf if score is None else sign * score)
 
     def propose(self, number: int) -> Values:
         """Draws the values of all active parameters.
@@ -69,7 +67,7 @@ class TpeSuggester:
             number: of the trial it is for; other numbers get other draws.
         """
         seed = derive(self._space.seed, "tpe", number)
-        draw = _Draw(np.array(self._rows), np.array(self._scores), self._distributions, seed)
+        draw = _Draw(self._history, self._distributions, seed)
         together = draw.together()
         values: Values = {}
         for parameter in self._space.parameters:
@@ -79,22 +77,63 @@ class TpeSuggester:
         return values
 
 
+class _History:
+    """What was tried, in arrays that grow by doubling.
+
+    Args:
+        parameters: how many there are.
+    """
+
+    def __init__(self, parameters: int) -> None:
+        self._rows, self._scores, self._count = np.empty((_ROOM, parameters)), np.empty(_ROOM), 0
+        self._patterns: dict[tuple[bool, ...], int] = {}
+
+    def begin(self, codes: Sequence[float]) -> int:
+        """Takes in a trial that runs; returns its place."""
+        if self._count == len(self._scores):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+            self._scores = np.concatenate([self._scores, np.empty_like(self._scores)])
+        place, self._count = self._count, self._count + 1
+        self._rows[place], self._scores[place] = codes, math.nan
+        return place
+
+    def finish(self, place: int, score: float) -> None:
+        """Takes in the score of the trial at a place."""
+        self._scores[place] = score
+        if math.isfinite(score):
+            pattern = tuple((~np.isnan(self._rows[place])).tolist())
+            self._patterns[pattern] = min(self._patterns.get(pattern, place), place)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Values as Optuna codes them, of shape (trials, parameters); NaN: not active."""
+        return self._rows[: self._count]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """By trial, lower is better; NaN: running; infinite: failed."""
+        return self._scores[: self._count]
+
+    @property
+    def patterns(self) -> list[tuple[bool, ...]]:
+        """Which parameters were active together in completed trials, in the order of the first that had them."""
+        return sorted(self._patterns, key=self._patterns.__getitem__)
+
+
 class _Draw:
     """One draw.
 
     Args:
-        rows: coded values, of shape (trials, parameters).
-        scores: of shape (trials,).
+        history: what was tried.
         distributions: of the parameters.
         seed: of the draw.
     """
 
-    def __init__(
-        self, rows: np.ndarray, scores: np.ndarray, distributions: Mapping[str, BaseDistribution], seed: int
-    ) -> None:
+    def __init__(self, history: _History, distributions: Mapping[str, BaseDistribution], seed: int) -> None:
         self._distributions, self._columns = distributions, {name: column for column, name in enumerate(distributions)}
+        rows, scores = history.rows, history.scores
         completed = np.isfinite(scores)
-        self._completed = rows[completed]
+        self._completed, self._patterns = int(completed.sum()), history.patterns
         best = np.flatnonzero(completed)[np.argsort(scores[completed], kind="stable")]
         good = np.zeros(len(scores), dtype=bool)
         good[best[: default_gamma(len(best))]] = True
@@ -123,13 +162,12 @@ class _Draw:
 
     @property
     def _is_early(self) -> bool:
-        return len(self._completed) < _STARTUP_TRIALS
+        return self._completed < _STARTUP_TRIALS
 
     def _groups(self) -> list[list[str]]:
         """Parameters that were always active together, in Optuna's order."""
-        patterns, first = np.unique(~np.isnan(self._completed), axis=0, return_index=True)
         groups: list[list[str]] = []
-        for pattern in patterns[np.argsort(first)]:
+        for pattern in self._patterns:
             active = [name for name, column in self._columns.items() if pattern[column]]
             seen = {name for group in groups for name in group}
             split = [[n for n in group if (n in active) == inside] for group in groups for inside in (True, False)]

@@ -19,9 +19,11 @@ from pneumo_core.backbone import BackboneWeights, Cut, build_prefix, build_prefi
 from pneumo_core.config import TrialConfig
 from pneumo_core.feeds import BankFeed, Feed, LiveFeed, StoredFeed
 from pneumo_core.images import PIXELS_VERSION, read_images
+from pneumo_core.pass_batch import fitted_batch
 from pneumo_core.preprocessing import Preprocessing
 from pneumo_core.program import ProgramShelf, TrainingProgram
-from pneumo_core.runtime import device_in_use, threads_in_use
+from pneumo_core.read_ahead import ReadAhead
+from pneumo_core.runtime import device_in_use, gpu_memory_bytes, threads_in_use
 from pneumo_core.seeds import generator
 from pneumo_core.splits import Split, divide
 from pneumo_core.training import Examples
@@ -46,7 +48,7 @@ class Pass:
         """Equal for configurations that can share a pass."""
         config = self.config
         shared = (config.backbone, config.weights, config.weights_seed, config.image_size, config.pixel_scaling)
-        return (*shared, config.preprocessing, config.activation_precision, self.augmentation)
+        return (*shared, config.preprocessing, config.activation_precision, config.precision, self.augmentation)
 
     @property
     def augmentation(self) -> str:
@@ -91,7 +93,7 @@ class TrialData:
         self._expected: Sequence[TrialConfig] = ()
         self._cache = cache
         self._versions = {name: metadata.version(name) for name in _LIBRARIES} | {"pixels": PIXELS_VERSION}
-        self._device = device_in_use()
+        self._device, self._gpu_bytes = device_in_use(), gpu_memory_bytes()
         # The order is that of the pool, so that every split of the same images finds the same activations.
         self._paths = pool["path"].tolist()
         self._digest = hashlib.sha256("\n".join(pool["content_hash"]).encode()).hexdigest()
@@ -169,6 +171,8 @@ class TrialData:
             threads=threads_in_use(),
             augmentation=wanted.augmentation,
             distortion=repr(DISTORTIONS[config.augmentation]) if wanted.augmentation else "",
+            computed_in=config.precision,
+            batch=fitted_batch(config.image_size, self._gpu_bytes),
         )
         return key, (len(self._paths), *cut.shape(config.image_size))
 
@@ -224,7 +228,8 @@ class TrialData:
         if config.feature_scaling != "standardize":
             return None
         activations = self.activations(config)
-        key = (activations.digest, self.backbone_weights(config).digest, config.pooling, rows.tobytes())
+        backbone = self.backbone_weights(config).digest
+        key = (activations.digest, backbone, config.precision, config.pooling, rows.tobytes())
         if key not in self._moments:
             self._moments[key] = program.feature_moments(activations.take(rows))
         return self._moments[key]
@@ -241,11 +246,17 @@ class TrialData:
     def _parts(self, wanted: Pass, cuts: Sequence[Cut]) -> Parts:
         config = wanted.config
         forward = compiled(build_prefixes(config, self.backbone_weights(config), cuts))
+        batch = fitted_batch(config.image_size, self._gpu_bytes)
+
+        def read(start: int, stop: int) -> np.ndarray:
+            pixels = read_images(self.root, self._paths[start:stop], config.image_size, config.preprocessing)
+            return self._distorted(pixels, wanted, start, stop)
+
+        images = ReadAhead(read, len(self._paths))
 
         def parts(start: int, stop: int) -> list[np.ndarray]:
             self.before_part()
-            pixels = read_images(self.root, self._paths[start:stop], config.image_size, config.preprocessing)
-            return apply_in_batches(forward, self._distorted(pixels, wanted, start, stop))
+            return apply_in_batches(forward, images.read(start, stop), batch)
 
         return parts
 

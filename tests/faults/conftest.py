@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import made_once
 import pytest
 
 from pneumo_core.phantom_set import write_phantoms
@@ -35,9 +37,10 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """About eighty small synthetic radiographs in the Kaggle layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data"), patients=40, size_px=(48, 96))
+    with made_once.audits():
+        yield write_phantoms(tmp_path_factory.mktemp("data"), patients=40, size_px=(48, 96))
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from studies import plain, run_statuses, worker_pids
 
-from pneumo_core.errors import ConfigError
-from tuning.attempt import Job
+from pneumo_core.errors import ConfigError, DivergedError
+from tuning.attempt import Job, Report
 from tuning.events import AttemptFailed, EpochEnded, Event
 from tuning.executors import Begun, EpochReport, Finished, Left, Lost, Message, Raised
 from tuning.journal import read_journal
@@ -23,6 +23,7 @@ from tuning.record import StudyRecord
 from tuning.settings import StudySettings, WorkSettings
 from tuning.spaces import base_config, open_space
 from tuning.store import Store
+from tuning.trial import TrialResult
 from tuning.workers.executor import DaskExecutor
 from tuning.workers.local import LocalWorkers
 
@@ -72,6 +73,38 @@ def test_a_trial_that_always_kills_its_worker_fails_and_the_study_goes_on(
     assert (first.status, first.attempts) == ("failed", 2)
     assert "lost 2 times" in (first.reason or "")
     assert second.score == undisturbed.trials["t0002"].score
+
+
+def _hungry_attempt(job: Job, data: object, report: Report, stopping: Callable[[], bool]) -> TrialResult:
+    """Runs in the worker; takes as much memory as the trial asks for, a little at a time."""
+    report(0, {"loss": 1.0})
+    taken = []
+    while len(taken) * 50e6 < job.config["bytes"]:
+        taken.append(bytearray(b"x") * 50_000_000)
+        time.sleep(0.1)
+    raise DivergedError(f"took {len(taken)} pieces")
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_too_much_memory_costs_the_attempt(space: Path, images: Path, tmp_path: Path) -> None:
+    """Its process ends, the reason names the limit, and the process that takes its place has all of it again."""
+    setup = prepare(_settings(space, images, tmp_path, WorkSettings())).setup
+    workers = DaskExecutor(LocalWorkers(1, 2_000_000_000), attempt=_hungry_attempt)
+    heard, ends, pids = list[Message](), list[Message](), list[int]()
+    try:
+        workers.open(setup)
+        for trial, size in (("greedy", 10e9), ("modest", 200e6)):
+            _hear(workers, heard, lambda: workers.room == 1)
+            pids.extend(worker_pids())
+            workers.submit(Job(trial, 1, {"bytes": size}, tmp_path))
+            _hear(workers, heard, lambda: isinstance(heard[-1], Lost | Raised) if heard else False)
+            ends.append(heard.pop())
+    finally:
+        workers.close()
+    assert ends[0] == Lost("greedy", 1, "it needed more than 2 GB (--worker-memory)")
+    assert isinstance(ends[1], Raised)
+    assert "took 4 pieces" in str(ends[1].error)
+    assert len(set(pids)) == 2
 
 
 @pytest.fixture

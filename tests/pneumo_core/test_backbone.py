@@ -58,6 +58,20 @@ def test_prefix_and_suffix_together_are_the_whole_backbone(unfrozen: int, poolin
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3 * expected.std())
 
 
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_and_results_float32() -> None:
+    """Another rounding, not another network: activations stay within a hundredth, and what is trained is float32."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
+    base = {"weights": "random", "image_size": 32, "pixel_scaling": "unit", "unfrozen_layers": 1}
+    exact, mixed = TrialConfig(**base), TrialConfig(**base, precision="mixed_bfloat16")
+    expected, actual = (apply_in_batches(compiled(build_prefix(one, RANDOM)), pixels)[0] for one in (exact, mixed))
+    assert actual.dtype == np.float32
+    assert 1e-4 < np.linalg.norm(actual - expected) / np.linalg.norm(expected) < 1e-2
+    trainee = build_trainee(mixed, RANDOM, actual.shape[1:])
+    assert trainee.get_layer("block5_conv3").compute_dtype == "bfloat16"
+    assert {str(variable.dtype) for variable in trainee.weights} == {"float32"}
+    assert trainee.output.dtype == "float32"
+
+
 @pytest.mark.parametrize("unfrozen", [0, 1, 3, 5, 13])
 def test_exactly_the_asked_for_convolutions_train(unfrozen: int) -> None:
     """Counted from the top, whole blocks in the suffix or not; the notebook's layers[:-4] is 3."""

@@ -5,7 +5,15 @@ import pytest
 
 from pneumo_core.backbone import load_backbone_weights
 from pneumo_core.config import TrialConfig
-from pneumo_core.model import build_trainee, channel_moments, restore_weights, standardize_features, trained_weights
+from pneumo_core.model import (
+    build_classifier,
+    build_trainee,
+    channel_moments,
+    restore_weights,
+    standardize_features,
+    trained_trainee,
+    trained_weights,
+)
 
 RANDOM = load_backbone_weights("random", 0)
 
@@ -48,6 +56,14 @@ def test_initial_weights_follow_the_trials_seed_alone() -> None:
     ]
     np.testing.assert_array_equal(kernels[0], kernels[2])
     assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_what_leaves_a_study_computes_in_float32() -> None:
+    """A model trained in mixed precision is served by machines that do not have it."""
+    config = TrialConfig(image_size=32, unfrozen_layers=1, precision="mixed_bfloat16", head_units=4)
+    arrays = trained_weights(build_trainee(config, RANDOM, (2, 2, 512)))
+    assert {layer.compute_dtype for layer in trained_trainee(config, RANDOM, (2, 2, 512), arrays).layers} == {"float32"}
+    assert "bfloat16" not in str(build_classifier(config, RANDOM, arrays).get_config())
 
 
 def test_trained_weights_hold_what_changed_and_nothing_frozen() -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import made_once
 import pytest
 
 from pneumo_core.phantom_set import write_phantoms
@@ -57,9 +58,10 @@ def wild_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """About forty small synthetic radiographs in the Kaggle layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data"), patients=24, size_px=(48, 96))
+    with made_once.audits():
+        yield write_phantoms(tmp_path_factory.mktemp("data"), patients=24, size_px=(48, 96))
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ def test_a_narrow_terminal_still_shows_trial_score_and_parameters(finished: Fini
 
 def test_dry_run_prints_the_plan(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
     """What would be searched, from where, on which images; nothing is written."""
-    words = ("run", "--space", tiny_space, "--data", phantoms, "--dry-run")
+    words = ("run", "--space", tiny_space, "--data", phantoms, "--set", "head_units=8", "--dry-run")
     text = _tune(*words, store=tmp_path / "s")
     assert "4 trials by tpe" in text.stdout
     assert "search learning_rate" in text.stdout
@@ -238,7 +238,7 @@ def test_a_failed_search_exits_1_and_still_prints_its_document(
     tmp_path: Path, wild_space: Path, phantoms: Path
 ) -> None:
     """All trials failed: the work failed, which is not bad input."""
-    result = _tune("run", "--space", wild_space, "--data", phantoms, "--json", store=tmp_path)
+    result = _tune("run", "--space", wild_space, "--data", phantoms, "--no-plots", "--json", store=tmp_path)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["trials"] == {"completed": 0, "failed": 1}
     assert "no trial completed" in result.stderr
@@ -353,11 +353,11 @@ def test_classes_are_two_different_names(text: str) -> None:
 )
 def test_sizes_are_read(text: str, size: int | None) -> None:
     """Powers of a thousand, as disks are sold; `none` for no limit."""
-    assert parse_size(text) == size
+    assert parse_size("--cache-budget", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20 GiB", "many"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """With the forms that are known."""
     with pytest.raises(ConfigError, match=r"500MB, 20GB or 1\.5TB"):
-        parse_size(text)
+        parse_size("--cache-budget", text)

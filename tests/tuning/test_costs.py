@@ -23,17 +23,20 @@ def _cost(space: Path, data: Path, store: Path, **overrides: Any) -> dict[str, A
 
 def test_passes_are_told_before_and_after_they_were_made(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
     """One pass for two cuts, its size as it then is on disk; afterwards both are cached and cost nothing."""
-    before = _cost(tiny_space, phantoms, tmp_path / "store")
+    before = _cost(tiny_space, phantoms, tmp_path / "store", head_units=8)
     (wanted,) = before["passes"]
     assert wanted["cuts"] == ["block4", "block5 average"]
     assert not wanted["cached"]
     assert wanted["duration_s"] > 0
     assert before["disk"]["activations"] == wanted["bytes"]
     assert not (tmp_path / "store").exists()
-    run_study(str(tiny_space), phantoms, store=tmp_path / "store", workers=0, plots=False, progress=False)
+    run_study(
+        str(tiny_space), phantoms, overrides={"head_units": 8, "epochs": 1}, store=tmp_path / "store", workers=0,
+        plots=False, progress=False,
+    )  # fmt: skip
     kept = sum(path.stat().st_size for path in (tmp_path / "store" / "cache").glob("*/data.bin"))
     assert kept == wanted["bytes"]
-    after = _cost(tiny_space, phantoms, tmp_path / "store")
+    after = _cost(tiny_space, phantoms, tmp_path / "store", head_units=8)
     assert [(item["cached"], item["duration_s"]) for item in after["passes"]] == [(True, 0.0)]
     assert after["disk"]["activations"] == 0
     assert 0 < after["trial_s"]["min"] <= after["trial_s"]["median"] <= after["trial_s"]["max"]

@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from pneumo_core import gpus
 from tuning import installation_health
 from tuning.cli import app
 from tuning.diagnosis import Diagnosis, diagnosed, healthy
@@ -155,3 +156,12 @@ def test_the_command_repairs_a_copied_store(with_model: Store, tmp_path: Path) -
     well = CliRunner().invoke(app, [*words, "--fix"])
     assert well.exit_code == 0
     assert len(json.loads(well.stdout)["mended"]) == 1
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its driver is there, its libraries are not: training on the processor would go unnoticed."""
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: [gpus.Gpu("NVIDIA T4", 16_000_000_000)])
+    (found,) = installation_health.processors(tensorflow=True)
+    assert found.state == "warning"
+    assert found.seen.startswith("NVIDIA T4, 16 GB: there, but TensorFlow cannot use it")
+    assert "tensorflow[and-cuda]" in found.advice

@@ -25,6 +25,8 @@ from tuning.standings import leaderboard_rows
 from tuning.store import Store
 
 INLINE = WorkSettings(workers=0, plots=False)
+ONE_SHAPE = {"head_units": 8, "unfrozen_layers": 0}
+"""With it all trials of a study share one compiled program, where it does not matter what is trained."""
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
 
@@ -37,16 +39,20 @@ def _plain(record: StudyRecord) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in ("run_id", "duration_s")} for row in rows]
 
 
-def _started(space: Path, phantoms: Path, store: Path, stop: Callable[[Event], bool] = lambda event: False) -> None:
+def _metrics(record: StudyRecord) -> list[dict[str, float]]:
+    """Of each trial, in their order."""
+    return [trial.metrics for trial in record.trials.values()]
+
+
+def _started(space: Path, phantoms: Path, store: Path, stop: Callable[[Event], bool], trials: int = 4) -> None:
     """Runs a study called s until an event at which it breaks off."""
 
     def listener(event: Event, record: StudyRecord) -> None:
         if stop(event):
             raise _StoppedError
 
-    settings = StudySettings(
-        open_space(str(space)), str(phantoms), Store.at(store), "s", space_source=space_source(str(space)), work=INLINE
-    )
+    source, wanted = space_source(str(space)), open_space(str(space)).replace(trials=trials)
+    settings = StudySettings(wanted, str(phantoms), Store.at(store), "s", space_source=source, work=INLINE)
     with pytest.raises(_StoppedError):
         launch_study(settings, listener)
 
@@ -101,14 +107,15 @@ def test_other_algorithms_go_on_exactly(
     """A failed trial before the break counts after it too."""
     _fail_second(monkeypatch)
     options: dict[str, Any] = {
-        "overrides": {"epochs": 3},
+        "overrides": {"epochs": 3, **ONE_SHAPE},
         "workers": 0,
         "plots": False,
         "progress": False,
         "algorithm": algorithm,
     }
     if algorithm == "grid":
-        options["overrides"] |= {"learning_rate": 1e-3, "unfrozen_layers": 0}
+        options["overrides"] |= {"learning_rate": 1e-3}
+        del options["overrides"]["head_units"]
     whole = run_study(str(tiny_space), phantoms, study="whole", trials=6, store=tmp_path, **options)
     _fail_second(monkeypatch)
     first = 5 if algorithm == "hyperband" else 3
@@ -160,11 +167,14 @@ def test_a_study_that_ran_out_of_time_takes_more(
 ) -> None:
     """As if it had had the time at first."""
     run_study(
-        str(tiny_space), phantoms, study="s", time_limit_s=1e-3, store=tmp_path, workers=0, plots=False, progress=False
-    )
+        str(tiny_space), phantoms, study="s", trials=2, time_limit_s=1e-3, store=tmp_path, workers=0, plots=False,
+        progress=False,
+    )  # fmt: skip
     assert len(load_record(Store.at(tmp_path), "s").trials) <= 1
     result = resume_study("s", store=tmp_path, workers=0, progress=False)
-    assert _plain(result.record) == _plain(finished[1])
+    assert result.record.ended is not None
+    assert result.record.ended.status == "finished"
+    assert _metrics(result.record) == _metrics(finished[1])[:2]
 
 
 def test_a_study_that_could_not_record_its_start_leaves_no_trace(
@@ -207,7 +217,7 @@ def test_a_torn_line_is_dropped_and_other_damage_refused(
     finished: Finished, tiny_space: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     """A crash in mid-write costs the event; a damaged line in the middle is not guessed at."""
-    _started(tiny_space, phantoms, tmp_path, _after("t0002"))
+    _started(tiny_space, phantoms, tmp_path, _after("t0001"), trials=2)
     journal = tmp_path / "studies/s/journal.jsonl"
     whole = journal.read_bytes()
     journal.write_bytes(whole.replace(b'"t0001"', b'"t0001', 1))
@@ -215,7 +225,7 @@ def test_a_torn_line_is_dropped_and_other_damage_refused(
         resume_study("s", store=tmp_path, workers=0, progress=False)
     journal.write_bytes(whole[:-7])
     result = resume_study("s", store=tmp_path, workers=0, progress=False)
-    assert _plain(result.record) == _plain(finished[1])
+    assert _metrics(result.record) == _metrics(finished[1])[:2]
 
 
 def test_what_cannot_go_on_is_refused(finished: Finished, tmp_path: Path) -> None:
@@ -253,8 +263,8 @@ def test_pruned_trials_are_marked_and_rank_behind_the_completed(
 ) -> None:
     """Asynchronous halving after one of three epochs: two in three of the later trials end there."""
     result = run_study(
-        str(tiny_space), phantoms, trials=8, overrides={"epochs": 3, "patience": 0}, pruning="halving", store=tmp_path,
-        workers=0, plots=False, progress=False,
+        str(tiny_space), phantoms, trials=8, overrides={"epochs": 3, "patience": 0, **ONE_SHAPE}, pruning="halving",
+        store=tmp_path, workers=0, plots=False, progress=False,
     )  # fmt: skip
     pruned = [trial for trial in result.record.trials.values() if trial.status == "pruned"]
     assert pruned

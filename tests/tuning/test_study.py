@@ -35,7 +35,9 @@ from tuning.store import Store
 from tuning.trial import execute_trial
 from tuning.trial_data import TrialData
 
-INLINE = WorkSettings(workers=0)
+INLINE = WorkSettings(workers=0, plots=False)
+ONE_SHAPE = {"head_units": 8, "unfrozen_layers": 0}
+"""With it all trials of a study share one compiled program, where it does not matter what is trained."""
 
 Finished = tuple[Store, StudyRecord, dict[str, object]]
 
@@ -185,7 +187,8 @@ def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantom
 
     assert threading.current_thread() is threading.main_thread()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it otherwise
-    settings = StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path), "cut", work=INLINE)
+    space = open_space(str(tiny_space), ONE_SHAPE)
+    settings = StudySettings(space, str(phantoms), Store.at(tmp_path), "cut", work=INLINE)
     with pytest.raises(KeyboardInterrupt):
         launch_study(settings, interrupt_second_trial)
     record = load_record(Store.at(tmp_path), "cut")
@@ -210,8 +213,8 @@ def test_the_time_limit_starts_no_further_trial(tmp_path: Path, tiny_space: Path
 def test_hyperband_trains_rungs(tmp_path: Path, tiny_space: Path, phantoms: Path) -> None:
     """Short rungs run fewer epochs of the same schedule, and say so."""
     result = run_study(
-        str(tiny_space), phantoms, algorithm="hyperband", trials=6, overrides={"epochs": 3, "patience": 0},
-        store=tmp_path, workers=0, plots=False, progress=False,
+        str(tiny_space), phantoms, algorithm="hyperband", trials=6,
+        overrides={"epochs": 3, "patience": 0, **ONE_SHAPE}, store=tmp_path, workers=0, plots=False, progress=False,
     )  # fmt: skip
     trials = result.record.trials.values()
     assert {trial.params["stop_after"] for trial in trials} == {1, 3}
@@ -253,7 +256,7 @@ def test_a_tracking_store_that_breaks_does_not_break_the_study(
             ):
                 database.execute("ALTER TABLE latest_metrics RENAME TO gone")
 
-    space = open_space(str(tiny_space)).replace(trials=2)
+    space = open_space(str(tiny_space), ONE_SHAPE).replace(trials=2)
     settings = StudySettings(space, str(phantoms), Store.at(tmp_path), "s", work=INLINE)
     result = launch_study(settings, break_database)
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
@@ -277,7 +280,7 @@ def test_a_short_mlflow_failure_is_made_up_for_at_the_end(
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", fails_once)
     record = run_study(
-        str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, plots=False, progress=False
+        str(tiny_space), phantoms, trials=2, overrides=ONE_SHAPE, store=tmp_path, workers=0, plots=False, progress=False
     ).record
     client = MlflowClient(record.started.tracking_uri)
     run_id = record.trials["t0001"].run_id or ""
@@ -301,7 +304,9 @@ def test_a_study_whose_run_cannot_be_made_says_so_once(
 
     monkeypatch.setattr(MlflowClient, "create_run", refused)
     monkeypatch.setattr(launch_module, "_PATIENCE_S", 3.0)
-    result = run_study(str(tiny_space), phantoms, trials=2, store=tmp_path, workers=0, plots=False, progress=False)
+    result = run_study(
+        str(tiny_space), phantoms, trials=2, overrides=ONE_SHAPE, store=tmp_path, workers=0, plots=False, progress=False
+    )
     assert result.summary()["trials"] == {"completed": 2, "failed": 0}
     told = [line for line in capsys.readouterr().err.splitlines() if "no trial waits for it" in line]
     assert len(told) == 1
@@ -403,13 +408,13 @@ def test_a_relative_data_folder_is_recorded_by_its_whole_path(
 ) -> None:
     """The images of a study are found again from every working directory."""
     monkeypatch.chdir(phantoms.parent)
-    plan = plan_study(StudySettings(open_space(str(tiny_space)), phantoms.name, Store.at(tmp_path)))
+    plan = plan_study(StudySettings(open_space(str(tiny_space), ONE_SHAPE), phantoms.name, Store.at(tmp_path)))
     assert plan["data"]["root"] == str(phantoms)
 
 
 def test_a_plan_trains_nothing(tiny_space: Path, phantoms: Path, tmp_path: Path) -> None:
     """`--dry-run` knows data, space and configuration, and leaves no trace."""
-    plan = plan_study(StudySettings(open_space(str(tiny_space)), str(phantoms), Store.at(tmp_path / "s")))
+    plan = plan_study(StudySettings(open_space(str(tiny_space), ONE_SHAPE), str(phantoms), Store.at(tmp_path / "s")))
     assert plan["trials"] == 4
     assert plan["config"]["image_size"] == 32
     assert sum(plan["data"]["images"].values()) > 20

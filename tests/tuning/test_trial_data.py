@@ -121,9 +121,9 @@ def test_a_bank_that_does_not_fit_float16_is_trained_on_in_float32(
     real = module.apply_in_batches
     calls = []
 
-    def beyond(forward: object, pixels: np.ndarray) -> list[np.ndarray]:
+    def beyond(forward: object, pixels: np.ndarray, batch_size: int) -> list[np.ndarray]:
         calls.append(1)
-        outputs = real(forward, pixels)  # type: ignore[arg-type]
+        outputs = real(forward, pixels, batch_size)  # type: ignore[arg-type]
         return [output + 70_000 for output in outputs] if len(calls) > 1 else outputs
 
     monkeypatch.setattr(module, "apply_in_batches", beyond)

@@ -33,6 +33,9 @@ ClusterOption = Annotated[
         metavar="ADDRESS", help="Have a Dask cluster's workers make the trials: its scheduler, as tcp://host:8786."
     ),
 ]
+MemoryOption = Annotated[
+    str, typer.Option(help="Kill a trial's process that takes more than this, and try it again: 4GB, or none.")
+]
 TimeoutOption = Annotated[
     str | None, typer.Option(help="Kill a trial's process after this long and try it again: 90s, 30m, 2h.")
 ]
@@ -69,12 +72,15 @@ MovedOption = Annotated[str | None, typer.Option(help="Where the images are now,
 AS_BEFORE = "As for `tune run`; as at the study's start if left out."
 WorkersAgain = Annotated[int | None, typer.Option(min=0, help=AS_BEFORE)]
 ClusterAgain = Annotated[str | None, typer.Option(metavar="ADDRESS", help=AS_BEFORE)]
+MemoryAgain = Annotated[str | None, typer.Option(help=AS_BEFORE)]
 TimeoutAgain = Annotated[str | None, typer.Option(help=AS_BEFORE)]
 AttemptsAgain = Annotated[int | None, typer.Option(min=1, help=AS_BEFORE)]
 PlotsAgain = Annotated[bool | None, typer.Option("--plots/--no-plots", help=AS_BEFORE)]
 CacheAgain = Annotated[Path | None, typer.Option("--cache", help=AS_BEFORE)]
 BudgetAgain = Annotated[str | None, typer.Option(help=AS_BEFORE)]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study, as `tune list` shows it.")]
+
+_LIMITS = {"--worker-memory": "worker_memory_bytes", "--cache-budget": "cache_budget_bytes"}
 
 
 def open_store(path: Path) -> Store:
@@ -90,6 +96,7 @@ def given_work(
     trial_timeout: str | None,
     workers: int | None,
     cluster: str | None,
+    worker_memory: str | None = None,
     cache_budget: str | None = None,
     **plain: Any,
 ) -> dict[str, Any]:
@@ -100,6 +107,7 @@ def given_work(
         trial_timeout: of `--trial-timeout`, the same.
         workers: of `--workers`, the same.
         cluster: of `--cluster`, the same.
+        worker_memory: of `--worker-memory`, the same.
         cache_budget: of `--cache-budget`, the same.
         plain: fields of `WorkSettings` whose options need no reading, by name; None if left out.
 
@@ -111,5 +119,6 @@ def given_work(
         "time_limit_s": parse_duration("--time", time),
         "trial_timeout_s": parse_duration("--trial-timeout", trial_timeout),
     }
-    budget = {} if cache_budget is None else {"cache_budget_bytes": parse_size(cache_budget)}  # where None is no limit
-    return said(durations | {"workers": workers, "cluster": cluster} | plain) | budget
+    limits = said({"--worker-memory": worker_memory, "--cache-budget": cache_budget})
+    sizes = {_LIMITS[option]: parse_size(option, text) for option, text in limits.items()}  # where None is no limit
+    return said(durations | {"workers": workers, "cluster": cluster} | plain) | sizes

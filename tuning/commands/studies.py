@@ -22,6 +22,8 @@ from tuning.commands.options import (
     ForceOption,
     JsonOption,
     LoggedOption,
+    MemoryAgain,
+    MemoryOption,
     MovedOption,
     PatternOption,
     PlotsAgain,
@@ -63,7 +65,10 @@ def run(
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out instead of refusing the data.")
     ] = False,
     threads: Annotated[
-        int, typer.Option(min=0, help="Of one TensorFlow operation; 0 for one a processor. Changes last digits.")
+        int,
+        typer.Option(
+            min=0, help="Of one TensorFlow operation; 0 to share the processors out to workers. Changes last digits."
+        ),
     ] = 0,
     pruning: Annotated[str, typer.Option(help="End hopeless trials early: none, median or halving.")] = "none",
     folds: FoldsOption = None,
@@ -81,6 +86,7 @@ def run(
     ] = None,
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
+    worker_memory: MemoryOption = "none",
     trial_timeout: TimeoutOption = None,
     max_attempts: AttemptsOption = 2,
     plots: PlotsOption = True,
@@ -108,9 +114,10 @@ def run(
         cluster=cluster,
         time_limit_s=parse_duration("--time", time),
         trial_timeout_s=parse_duration("--trial-timeout", trial_timeout),
+        worker_memory_bytes=parse_size("--worker-memory", worker_memory),
         max_attempts=max_attempts,
         cache=cache,
-        cache_budget_bytes=parse_size(cache_budget),
+        cache_budget_bytes=parse_size("--cache-budget", cache_budget),
         tracking_uri=tracking_uri,
         plots=plots,
     )
@@ -153,6 +160,7 @@ def resume(
     force: ForceOption = False,
     workers: WorkersAgain = None,
     cluster: ClusterAgain = None,
+    worker_memory: MemoryAgain = None,
     trial_timeout: TimeoutAgain = None,
     max_attempts: AttemptsAgain = None,
     plots: PlotsAgain = None,
@@ -172,6 +180,7 @@ def resume(
         cache_budget=cache_budget,
         workers=workers,
         cluster=cluster,
+        worker_memory=worker_memory,
         max_attempts=max_attempts,
         plots=plots,
         cache=cache,
@@ -198,6 +207,7 @@ def confirm_study(
     force: ForceOption = False,
     workers: WorkersAgain = None,
     cluster: ClusterAgain = None,
+    worker_memory: MemoryAgain = None,
     trial_timeout: TimeoutAgain = None,
     max_attempts: AttemptsAgain = None,
     cache: CacheAgain = None,
@@ -216,6 +226,7 @@ def confirm_study(
         trial_timeout=trial_timeout,
         workers=workers,
         cluster=cluster,
+        worker_memory=worker_memory,
         max_attempts=max_attempts,
         cache=cache,
         tracking_uri=tracking_uri,

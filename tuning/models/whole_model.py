@@ -25,9 +25,9 @@ from tuning.tracking import fetch_run_file
 from tuning.trial_data import TrialData
 from tuning.trial_files import HISTORY_FILE, SCORES_FILE, WEIGHTS_FILE
 
-AGREEMENT = {"float32": 1e-3, "float16": 1e-2}
-"""The whole model and the trained parts may differ by this much in a probability, by the precision of the activations:
-they add in different orders, and float16 rounds."""
+AGREEMENT = {"float32": 1e-3, "float16": 1e-2, "mixed_bfloat16": 1e-1}
+"""The whole model and the trained parts may differ by this much in a probability, by the coarsest precision on the way:
+they add in different orders, float16 rounds, and bfloat16, which has 8 bits, does so in every layer."""
 
 _CHECKED_IMAGES = 200
 
@@ -63,7 +63,7 @@ class WholeModel:
     @property
     def agreement(self) -> float:
         """How much a probability may differ from that of the trained parts."""
-        return AGREEMENT[self.config.activation_precision]
+        return max(AGREEMENT[self.config.activation_precision], AGREEMENT[self.config.precision])
 
     def digest(self) -> str:
         """Returns the SHA-256 (hex) of all that decides its probabilities."""

@@ -56,6 +56,10 @@ class ClusterWorkers:
             self._known = True
             return client
 
+    def objection(self, worker: Member) -> str:
+        """None: what its workers may take is the cluster's affair."""
+        return ""
+
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`. Its nanny does it, or else the scheduler, which shuts it out."""
         errand(client.restart_workers, [worker.address], timeout=_END_S, raise_for_error=False)

@@ -108,7 +108,7 @@ class DaskExecutor:
             while True:
                 self._take(note, hear)
                 note = self._inbox.get_nowait()
-        self._give_up_overdue()
+        self._give_up_excessive()
         for attempt in list(self._attempts.values()):
             self._conclude(attempt, hear)
         self._look_after_roster()
@@ -121,6 +121,8 @@ class DaskExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
+        if self._closed:
+            return
         self._closed = True
         if not self._source.local and not self._connecting.done():
             return  # it gives up by itself
@@ -328,8 +330,8 @@ class DaskExecutor:
         if error is not None and attempt.job.keep_state:
             attempt.lose(f"its checkpoint could not be fetched from worker {attempt.worker} ({error})", blameless=True)
 
-    def _give_up_overdue(self) -> None:
-        """Ends the process of an attempt that takes too long: to be taken up, to be made, or to be handed over."""
+    def _give_up_excessive(self) -> None:
+        """Ends the process of an attempt that takes too long (to be taken up, made, or handed over) or too much."""
         for attempt in self._attempts.values():
             passed_s = self._clock() - attempt.since
             limit_s = None if self._timeout_s is None else self._timeout_s * attempt.job.patience
@@ -344,6 +346,8 @@ class DaskExecutor:
                     self._give_up(attempt, f"its worker did not take it up in {_START_LIMIT_S:.0f} s")
             elif limit_s is not None and passed_s > limit_s:
                 self._give_up(attempt, f"it took longer than {limit_s:g} s (--trial-timeout)")
+            elif objection := self._source.objection(attempt.worker):
+                self._give_up(attempt, objection)
 
     def _give_up(self, attempt: Ongoing, reason: str) -> None:
         attempt.lost_because, attempt.worker.standing = reason, "ending"

@@ -6,12 +6,16 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+import psutil
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
 from pneumo_core.errors import WorkerError
+from tuning.usage import private_memory_bytes
+from tuning.workers.resources import environments, gpus_here
 from tuning.workers.roster import Member
 
 _CONFIGURATION = {
@@ -25,35 +29,40 @@ _CONFIGURATION = {
 class LocalWorkers:
     """Worker processes that listen on the loopback interface only; one that is lost is replaced by its nanny.
 
+    Each sees one of the machine's GPUs, if it has any.
+
     Args:
         count: how many.
+        memory_limit_bytes: that each may have in RAM for itself; None for no limit.
     """
 
     local = True
     place = "this machine"
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._cluster: LocalCluster | None = None
+    def __init__(self, count: int, memory_limit_bytes: int | None = None) -> None:
+        self._count, self._memory_limit_bytes = count, memory_limit_bytes
+        self._cluster: SpecCluster | None = None
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
         try:
             with dask.config.set(_CONFIGURATION):
-                self._cluster = LocalCluster(
-                    n_workers=self._count,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=None,
-                    security=True,  # certificates of its own for every study: Dask would run whatever it is sent
-                    silence_logs=logging.CRITICAL,
-                )
+                self._cluster = _cluster(environments(self._count, gpus_here()))
                 return Client(self._cluster, set_as_default=False)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise WorkerError(
                 f"the worker processes could not be started ({error}); try again, or with --workers 0."
             ) from error
+
+    def objection(self, worker: Member) -> str:
+        """See `WorkerSource`: it takes more memory than it may, activations that are mapped from disk aside."""
+        limit_bytes = self._memory_limit_bytes
+        if limit_bytes is None or worker.pid is None:
+            return ""
+        with contextlib.suppress(psutil.Error):  # it is gone, and a note tells so
+            if private_memory_bytes(worker.pid) > limit_bytes:
+                return f"it needed more than {limit_bytes / 1e9:g} GB (--worker-memory)"
+        return ""
 
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`."""
@@ -67,6 +76,26 @@ class LocalWorkers:
             nanny.auto_restart = False
             _kill(nanny.pid)
         self._cluster.close(timeout=5)
+
+
+def _cluster(environments: list[dict[str, str]]) -> SpecCluster:
+    """A scheduler in this process, and a worker process for each of some environments."""
+    options: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "protocol": "tls://",
+        "security": Security.temporary(),  # certificates of its own for every study: Dask would run whatever it is sent
+    }
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": {**options, "port": 0, "dashboard_address": "127.0.0.1:0"}},
+        workers={number: _worker(options, environment) for number, environment in enumerate(environments)},
+        security=options["security"],
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _worker(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    own = {"nthreads": 1, "memory_limit": None, "dashboard": False, "silence_logs": logging.CRITICAL}
+    return {"cls": Nanny, "options": {**options, **own, "env": environment}}
 
 
 def _kill(pid: int | None) -> None:

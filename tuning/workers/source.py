@@ -32,6 +32,9 @@ class WorkerSource(Protocol):
             WorkerError: if there is no scheduler, or it cannot be spoken to.
         """
 
+    def objection(self, worker: Member) -> str:
+        """Returns why a worker must not go on with what it is doing; empty if it may."""
+
     def end(self, client: Client, worker: Member) -> None:
         """Ends a worker's process, hard, without waiting for it."""
 
@@ -48,4 +51,6 @@ def source_of(work: WorkSettings) -> WorkerSource:
     from tuning.workers.cluster import ClusterWorkers
     from tuning.workers.local import LocalWorkers
 
-    return LocalWorkers(work.workers) if work.cluster is None else ClusterWorkers(work.cluster)
+    if work.cluster is not None:
+        return ClusterWorkers(work.cluster)
+    return LocalWorkers(work.workers, work.worker_memory_bytes)
