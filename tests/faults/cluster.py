@@ -40,14 +40,16 @@ class Cluster:
 
     Args:
         deployment: where they are started.
-        images: of the studies; each worker is told of them by a link of its own.
+        images: of the studies.
+        epoch_s: that an epoch of a stub trial takes.
 
     Attributes:
         workers: in the order in which they were started.
     """
 
-    def __init__(self, deployment: Deployment, images: Path) -> None:
+    def __init__(self, deployment: Deployment, images: Path, epoch_s: float = 0.2) -> None:
         self._deployment, self.images = deployment, images
+        self._settings = STUB | {"STUB_EPOCH_S": str(epoch_s)}
         self.scheduler = deployment.scheduler()
         self.workers: list[DaskWorker] = []
 
@@ -58,9 +60,16 @@ class Cluster:
 
     def add(self, images: Path | None = None, settings: Mapping[str, str] | None = None) -> DaskWorker:
         """Starts one more worker."""
-        worker = self._deployment.worker(self.scheduler, images or self.images, STUB | dict(settings or {}))
+        worker = self._deployment.worker(self.scheduler, images or self.images, self._settings | dict(settings or {}))
         self.workers.append(worker)
         return worker
+
+    def wait_for_workers(self, timeout_s: float = 60.0) -> None:
+        """Returns when the scheduler knows all of them."""
+        deadline = time.monotonic() + timeout_s
+        while not all("Registered to" in worker.log.read_text() for worker in self.workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 class StubStudy(Service):

@@ -35,8 +35,12 @@ class ClusterWorkers:
     def __init__(self, address: str) -> None:
         if not address.startswith(("tcp://", "tls://")):
             raise ConfigError(f"--cluster: expected an address like tcp://host:8786 or tls://host:8786, got {address}.")
-        self.place = address
-        self._known = False
+        self.place, self.caution, self._known = address, "", False
+        if not is_encrypted(address) and not is_loopback(address):
+            self.caution = (
+                f"--cluster {address}: not encrypted, and whoever reaches the scheduler can run programs on all its "
+                "workers; use tls:// on a network that others share"
+            )
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""

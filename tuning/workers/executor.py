@@ -64,6 +64,8 @@ class DaskExecutor:
         self._lost_at_start = 0
         self._alone_since, self._told_waiting = clock(), False
         self._connecting = self._connect()
+        if source.caution:
+            tell(source.caution)
 
     def open(self, setup: DataSetup) -> None:
         """Gives the workers, those to come included, what they need to know of the study.

@@ -76,7 +76,7 @@ class FakeConnection:
 class FakeCluster:
     """A source of workers whose connections are scripted."""
 
-    local, place = False, "tcp://far:8786"
+    local, place, caution = False, "tcp://far:8786", ""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
