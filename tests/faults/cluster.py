@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
 from deployment import DaskWorker, Deployment
 from service import Service
 
@@ -70,6 +71,25 @@ class Cluster:
         while not all("Registered to" in worker.log.read_text() for worker in self.workers):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def beginning_with(folder: Path, code: str) -> dict[str, str]:
+    """Returns settings of a process that runs some code before any other.
+
+    Args:
+        folder: for that code.
+        code: it.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(HERE.parents[1])])}
+
+
+def attempt_process(pid: int) -> int:
+    """Returns the process that makes attempts, of a `dask worker` with its nanny."""
+    family = psutil.Process(pid).children(recursive=True)
+    [found] = [process.pid for process in family if "spawn_main" in " ".join(process.cmdline())]
+    return found
 
 
 class StubStudy(Service):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, beginning_with
 from deployment import Deployment, deployed, write_certificates
 from running_study import TUNE
 from service import free_port
@@ -52,13 +51,6 @@ def _tune(*words: str, expected: int) -> str:
     return done.stdout + done.stderr
 
 
-def _beginning_with(folder: Path, code: str) -> dict[str, str]:
-    """Settings of a process that runs some code before any other."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
-
-
 @pytest.mark.slow
 def test_workers_that_would_compute_something_else_are_refused_by_name(
     deployment: Deployment, space: Path, images: Path, tmp_path: Path
@@ -71,8 +63,8 @@ def test_workers_that_would_compute_something_else_are_refused_by_name(
     with (program / "tuning" / "trial.py").open("a") as file:
         file.write("# changed\n")
     cluster.add(tmp_path / "nowhere")
-    cluster.add(settings=_beginning_with(tmp_path / "keras", OTHER_KERAS))
-    cluster.add(settings=_beginning_with(tmp_path / "lacking", NO_PROGRAM))
+    cluster.add(settings=beginning_with(tmp_path / "keras", OTHER_KERAS))
+    cluster.add(settings=beginning_with(tmp_path / "lacking", NO_PROGRAM))
     cluster.add(settings={"PYTHONPATH": str(program)})
     cluster.wait_for_workers()
     said = _run(space, images, tmp_path / "store", cluster.address, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster import STUB_SPACE, Cluster, StubStudy
+from cluster import STUB_SPACE, Cluster, StubStudy, attempt_process
 from deployment import deployed
 from stub import StubExecutor, stub_attempt
 from studies import ends, plain
@@ -111,13 +111,6 @@ def _check(study: StubStudy, calm: StudyRecord) -> None:
     assert "Traceback" not in study.said
 
 
-def _process_of(worker_pid: int) -> psutil.Process:
-    """The process that makes attempts, of a `dask worker` with its nanny."""
-    family = psutil.Process(worker_pid).children(recursive=True)
-    [found] = [process for process in family if "spawn_main" in " ".join(process.cmdline())]
-    return found
-
-
 def test_a_cluster_loses_a_worker_and_refuses_another(
     images: Path, tmp_path: Path, calm: Callable[..., StudyRecord]
 ) -> None:
@@ -135,7 +128,7 @@ def test_a_cluster_loses_a_worker_and_refuses_another(
         def kill(event: Event, record: StudyRecord) -> None:
             if isinstance(event, EpochEnded) and event.epoch == 4 and not killed:
                 killed.append(event.trial)
-                _process_of(good.pid).kill()
+                os.kill(attempt_process(good.pid), signal.SIGKILL)
 
         workers = DaskExecutor(ClusterWorkers(cluster.address), tell=told.append, attempt=stub_attempt)
         result = launch_study(_stub_settings(images, tmp_path, trials=5), kill, workers=workers)
@@ -198,14 +191,14 @@ def test_two_studies_on_one_cluster_take_turns(
     study: Callable[..., StubStudy], calm: Callable[..., StudyRecord]
 ) -> None:
     """The second says whom it waits for, and goes on when the first is over."""
-    first = study(name="a")
+    first = study(name="a", trials=80)
     first.wait_until(_epochs(5))
     second = study(name="b")
     second.wait_for_words("its workers serve another study .*process [0-9]+.*; waiting for one")
     first.finish()
     second.finish()
-    for running in (first, second):
-        _check(running, calm())
+    for running, trials in ((first, 80), (second, 20)):
+        _check(running, calm(trials=trials))
         assert _losses(running.events) == []
 
 
@@ -241,7 +234,7 @@ def test_a_worker_that_hangs_is_given_up_and_comes_back(
     running = study("--timeout", "8")
     running.wait_until(_epochs(12))
     worker = both.workers[0]
-    stopped = None if whole else _process_of(worker.pid)
+    stopped = None if whole else psutil.Process(attempt_process(worker.pid))
     if stopped is None:
         worker.stop()
     else:
@@ -266,7 +259,7 @@ def test_workers_may_all_go_and_others_come(
     running.wait_until(_epochs(12))
     for worker in both.workers:
         worker.kill()
-    running.wait_for_words("it has no worker for this study; waiting for one")
+    running.wait_for_words("no worker is free; waiting for one")
     for worker in both.workers:
         worker.launch()
     running.finish()
@@ -284,7 +277,7 @@ def test_ctrl_c_ends_a_study_whatever_does_not_answer(
     if trouble == "no worker":
         for worker in both.workers:
             worker.kill()
-        running.wait_for_words("it has no worker")
+        running.wait_for_words("no worker is free")
     elif trouble == "worker hangs":
         both.workers[0].stop()
     elif trouble == "scheduler hangs":

@@ -66,7 +66,14 @@ class ClusterWorkers:
 
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`. Its nanny does it, or else the scheduler, which shuts it out."""
-        errand(client.restart_workers, [worker.address], timeout=_END_S, raise_for_error=False)
+        # `Client.restart_workers` refuses workers without a nanny, the scheduler does not.
+        arguments = {
+            "workers": [worker.address],
+            "timeout": _END_S,
+            "on_error": "return",
+            "stimulus_id": "tune-gives-up",
+        }
+        errand(client.sync, client.scheduler.restart_workers, **arguments)
 
     def close(self) -> None:
         """Nothing was started."""

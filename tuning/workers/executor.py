@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _START_LIMIT_S = 300.0  # for a worker of this machine to be ready, and for any to take up an attempt
 _HAND_OVER_LIMIT_S = 120.0  # for a result to arrive
 _LOST_AT_START = 4  # workers of this machine, in a row, that ended before they were ready
-_TOLD_WAITING_S = 5.0
+_TOLD_WAITING_S = 10.0
 _GONE = "its process ended unexpectedly (killed, out of memory, or crashed)"
 _DISCONNECTED = "the connection to the scheduler was lost"
 
@@ -160,7 +160,7 @@ class DaskExecutor:
 
     def _look_after_roster(self) -> None:
         """Says when there is nobody to work for long; ends a study that nobody will ever work for."""
-        if self._roster.those("idle", "busy"):
+        if self._roster.those("idle", "busy") or not self._connecting.done():
             self._alone_since, self._told_waiting = self._clock(), False
             return
         alone_s = self._clock() - self._alone_since
@@ -169,15 +169,11 @@ class DaskExecutor:
                 f"no worker became ready ({self._lost_at_start} ended before); look at memory and disk, or try with "
                 "--workers 0."
             )
-        if alone_s > _TOLD_WAITING_S and not self._told_waiting and not self._roster.those("new"):
+        owners = sorted({worker.owner for worker in self._roster.those("taken")})
+        if (alone_s > _TOLD_WAITING_S or owners) and not self._told_waiting and not self._roster.those("new"):
             self._told_waiting = True
-            owners = sorted({worker.owner for worker in self._roster.those("taken")})
-            why = (
-                f"its workers serve another study ({', '.join(owners)})"
-                if owners
-                else "it has no worker for this study"
-            )
-            self._tell(f"{self._source.place}: {why}; waiting for one")
+            by_whom = f"its workers serve another study ({', '.join(owners)})" if owners else "no worker is free"
+            self._tell(f"{self._source.place}: {by_whom}; waiting for one")
 
     def _take(self, note: dict[str, Any], hear: Callable[[Message], None]) -> None:
         match note["kind"]:
