@@ -107,8 +107,9 @@ def test_a_cluster_with_certificates_lets_nobody_else_in(
     assert "not encrypted" not in said
 
 
-def test_a_scheduler_that_is_not_there_is_named(space: Path, images: Path, tmp_path: Path) -> None:
-    """In one line, with what to do; no study is left behind."""
+@pytest.mark.slow
+def test_no_study_is_left_where_there_is_no_scheduler(space: Path, images: Path, tmp_path: Path) -> None:
+    """One line says so."""
     address = f"tcp://127.0.0.1:{free_port()}"
     said = _run(space, images, tmp_path / "store", address, 1)
     assert f"no Dask scheduler answers at {address}" in said
