@@ -1,15 +1,16 @@
-"""What a study costs around its trials: TPE, journal, MLflow and a worker process, with trials that take no time.
+"""What a study costs around its trials: TPE, journal, MLflow and worker processes, with trials that take no time.
 
-    python benchmarks/instant.py [--trials 1000] [--long 2100]
+    python benchmarks/instant.py [--trials 2100] [--workers 1 | --cluster tcp://127.0.0.1:8786]
+                                 [--tracking-uri http://127.0.0.1:5000]
 
 Trials are those of tests/faults/stub.py: scored by their configuration, one in nine fails. Everything else is real. The
-result goes to docs/reliability.md.
+workers of a cluster need that folder on their PYTHONPATH. The result goes to docs/reliability.md, to a section for each
+kind of MLflow and of workers.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,13 +33,19 @@ from tuning.spaces import open_space
 from tuning.store import Store
 from tuning.trial import TrialResult
 from tuning.workers.executor import DaskExecutor
-from tuning.workers.local import LocalWorkers
+from tuning.workers.source import source_of
 
 RELIABILITY = Path(__file__).parents[1] / "docs" / "reliability.md"
 WINDOW = 100  # trials over which the driver's cost is averaged
 
 
-def instant_attempt(job: Job, data: object, report: Report, stopping: Callable[[], bool]) -> TrialResult:
+def instant_attempt(
+    job: Job,
+    data: object,
+    report: Report,
+    stopping: Callable[[], bool],
+    saved: Callable[[Path], None] = lambda path: None,
+) -> TrialResult:
     """Runs in the worker."""
     result = stub_result(job)
     for epoch, metrics in enumerate(result.history):
@@ -47,10 +54,11 @@ def instant_attempt(job: Job, data: object, report: Report, stopping: Callable[[
 
 
 class Meter:
-    """A study's listener: processor time of this process, and wall time, at the end of each trial."""
+    """A study's listener: processor time of this process and of the study's thread, and wall time, at trials' ends."""
 
     def __init__(self) -> None:
-        self.cpu_s: list[float] = []
+        self.process_s: list[float] = []
+        self.thread_s: list[float] = []
         self.wall_s: list[float] = []
         self.begun_s = 0.0
 
@@ -59,22 +67,23 @@ class Meter:
         if isinstance(event, StudyStarted):
             self.begun_s = time.monotonic()
         if isinstance(event, TrialCompleted | TrialFailed):
-            self.cpu_s.append(time.process_time())
+            self.process_s.append(time.process_time())
+            self.thread_s.append(time.thread_time())
             self.wall_s.append(time.monotonic())
 
-    def cost_ms(self, number: int) -> float:
-        """Processor time a trial around the trial of a number, in ms."""
-        half = WINDOW // 2
-        return 1e3 * (self.cpu_s[number + half - 1] - self.cpu_s[number - half - 1]) / WINDOW
+
+def around(times_s: list[float], number: int) -> str:
+    """What passed a trial around the trial of a number."""
+    half = WINDOW // 2
+    return f"{1e3 * (times_s[number + half - 1] - times_s[number - half - 1]) / WINDOW:.0f} ms"
 
 
-def run(trials: int, images: Path, folder: Path) -> tuple[Meter, float]:
+def run(trials: int, images: Path, folder: Path, work: WorkSettings) -> tuple[Meter, float]:
     """Runs a study of instant trials; returns its meter, and its seconds with the last MLflow call."""
     space = open_space("vgg16", {"weights": "random", "image_size": 32, "epochs": 3}).replace(trials=trials)
-    work = WorkSettings(plots=False)
     settings = StudySettings(space, str(images), Store.at(folder), "instant", confirm=False, work=work)
-    meter, workers, told = Meter(), DaskExecutor(LocalWorkers(1), attempt=instant_attempt), []
-    launch_study(settings, meter, warn=told.append, workers=workers)
+    meter, executor, told = Meter(), DaskExecutor(source_of(work), attempt=instant_attempt), []
+    launch_study(settings, meter, warn=told.append, workers=executor)
     if any("MLflow" in sentence and "lacks" in sentence for sentence in told):
         raise SystemExit("MLflow did not get everything")
     return meter, time.monotonic() - meter.begun_s
@@ -91,28 +100,44 @@ def leaderboard_s(folder: Path) -> float:
     return times[0] - times[1]
 
 
+def section(work: WorkSettings) -> tuple[str, str]:
+    """Returns the title of a setting's section, and what it is about."""
+    title = "What a study costs around its trials"
+    if work == WorkSettings(plots=False):
+        return title, "one worker process, MLflow in SQLite"
+    where = "an MLflow server" if work.tracking_uri else "SQLite"
+    processes = "1 worker" if work.workers == 1 else f"{work.workers} workers"
+    if work.cluster:
+        processes = "a cluster"
+    return f"{title}: {processes}, {where}", f"{processes}, MLflow in {where}"
+
+
 def main() -> None:
-    """Runs both studies and writes the section."""
+    """Runs the study and writes the section."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--long", type=int, default=2100)
+    parser.add_argument("--trials", type=int, default=2100)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cluster")
+    parser.add_argument("--tracking-uri")
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="instant-"))
     images = write_phantoms(root / "data", patients=24, size_px=(48, 96))
-    meter, whole_s = run(asked.trials, images, root / "first")
-    long_meter, long_s = run(asked.long, images, root / "long")
-    gaps = [after - before for before, after in zip(meter.wall_s, meter.wall_s[1:], strict=False)]
-    last = asked.long - WINDOW
+    work = WorkSettings(plots=False, workers=asked.workers, cluster=asked.cluster, tracking_uri=asked.tracking_uri)
+    meter, whole_s = run(asked.trials, images, root / "store", work)
+    early, late = WINDOW, asked.trials - WINDOW
+    searched_s = meter.wall_s[-1] - meter.wall_s[0]
     rows = [
-        [f"{asked.trials:,} trials, to the last MLflow call, a trial", f"{1e3 * whole_s / asked.trials:.0f} ms"],
-        ["between the ends of two trials, median", f"{1e3 * statistics.median(gaps):.0f} ms"],
-        [f"{asked.long:,} trials, to the last MLflow call, a trial", f"{1e3 * long_s / asked.long:.0f} ms"],
-        ["processor time of the study's process a trial, around trial 100", f"{long_meter.cost_ms(100):.0f} ms"],
-        [f"the same around trial {last:,}", f"{long_meter.cost_ms(last):.0f} ms"],
-        [f"`tune leaderboard` of {asked.long:,} trials, after imports", f"{leaderboard_s(root / 'long'):.2f} s"],
+        ["trials a second, first to last", f"{(asked.trials - 1) / searched_s:.1f}"],
+        ["trials a second, to the last MLflow call", f"{asked.trials / whole_s:.1f}"],
+        [f"processor time of the study's process a trial, around trial {early}", around(meter.process_s, early)],
+        [f"the same around trial {late:,}", around(meter.process_s, late)],
+        [f"of it in the thread that runs the study, around trial {early}", around(meter.thread_s, early)],
+        [f"the same around trial {late:,}", around(meter.thread_s, late)],
+        [f"`tune leaderboard` of {asked.trials:,} trials, after imports", f"{leaderboard_s(root / 'store'):.2f} s"],
     ]
-    text = "TPE over the space `vgg16`, 3 epochs a trial, one worker process, MLflow in SQLite, no plots."
-    write_section("What a study costs around its trials", text + "\n\n" + table(["", "measured"], rows), RELIABILITY)
+    title, what = section(work)
+    text = f"{asked.trials:,} trials of 3 epochs by TPE over the space `vgg16`, {what}, no plots."
+    write_section(title, text + "\n\n" + table(["", "measured"], rows), RELIABILITY)
 
 
 if __name__ == "__main__":

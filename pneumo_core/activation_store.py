@@ -25,11 +25,11 @@ import numpy as np
 
 from pneumo_core.durability import flush
 from pneumo_core.errors import ActivationError, CacheFullError, PneumoError
-from pneumo_core.pass_batch import PROCESSOR_BATCH
+from pneumo_core.pass_batch import BATCH
 from pneumo_core.places import absolute
 
 FLOAT16_MAX = 65_504.0
-_PART_ROWS = 512  # at most, in multiples of a batch so that the batches of a pass are the same however it is cut up
+_PART_ROWS = 512  # at most, in multiples of 64 so that the batches of a pass are the same however it is cut up
 _PART_BYTES = 500_000_000
 
 Shape = tuple[int, ...]
@@ -59,7 +59,7 @@ class ActivationKey:
         threads: of one operation; another number adds in another order.
         augmentation: of the images: empty, or the distortion's name, its seed and the number of the variant.
         distortion: the ranges that this name stands for.
-        computed_in: precision that the network computes in, as in `TrialConfig`.
+        computed_in: precision that the network computes in, as in `TrialConfig`, and how if not operation by operation.
         batch: images that go through the network at once.
     """
 
@@ -78,7 +78,7 @@ class ActivationKey:
     augmentation: str = ""
     distortion: str = ""
     computed_in: str = "float32"
-    batch: int = PROCESSOR_BATCH
+    batch: int = BATCH
 
     def __hash__(self) -> int:
         return hash(self.address())
@@ -284,8 +284,7 @@ class ActivationStore:
             self._make_room(wanted)
             writers = [_EntryWriter(self.folder, key, shape, self._tell) for key, shape in wanted.items()]
             begun, computed = time.perf_counter(), 0
-            batch = max(key.batch for key in wanted)
-            parts, part_rows = prepare(list(wanted)), _part_rows(list(wanted.values()), batch)
+            parts, part_rows = prepare(list(wanted)), _part_rows(list(wanted.values()))
             while unfinished := [writer for writer in writers if not writer.finished]:
                 start = min(writer.done for writer in unfinished)
                 stop = min(start + part_rows, unfinished[0].rows)
@@ -433,11 +432,9 @@ class _EntryWriter:
         return int(np.prod(self._shape[1:])) * self._dtype.itemsize
 
 
-def _part_rows(shapes: Sequence[Shape], batch: int) -> int:
-    """How many rows are computed and written together: a multiple of 64, and of the batch, a power of two."""
+def _part_rows(shapes: Sequence[Shape]) -> int:
     row_bytes = 4 * sum(int(np.prod(shape[1:])) for shape in shapes)
-    step = max(64, batch)
-    return max(step, min(_PART_ROWS, _PART_BYTES // row_bytes) // step * step)
+    return min(_PART_ROWS, max(64, _PART_BYTES // row_bytes // 64 * 64))
 
 
 def entry_bytes(key: ActivationKey, shape: Shape) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-PROCESSOR_BATCH = 64
-"""Images that go through the prefix at once on a processor, where more gain nothing."""
+BATCH = 64
+"""Images that go through the prefix at once where memory suffices: more gain nothing, on a processor or on a GPU."""
 
-_LARGEST_BATCH = 512
 _WIDEST_MAP_CHANNELS = 64  # of VGG16's first block, at the images' full size
 
 
@@ -20,11 +19,11 @@ def fitted_batch(image_size: int, gpu_memory_bytes: int | None) -> int:
         gpu_memory_bytes: of the whole GPU that computes; None without one.
 
     Returns:
-        `PROCESSOR_BATCH` without a GPU; else the largest power of two, 512 at most, of which input and output of the
-        widest layer, in float32, take no more than a quarter of the memory; at least 1.
+        `BATCH` without a GPU; else the largest power of two up to it, of which input and output of the widest layer, in
+        float32, take no more than a quarter of the memory; at least 1.
     """
     if gpu_memory_bytes is None:
-        return PROCESSOR_BATCH
+        return BATCH
     row_bytes = 2 * 4 * _WIDEST_MAP_CHANNELS * image_size**2
     fitting = max(1, gpu_memory_bytes // 4 // row_bytes)
-    return int(min(_LARGEST_BATCH, 2 ** (fitting.bit_length() - 1)))
+    return int(min(BATCH, 2 ** (fitting.bit_length() - 1)))

@@ -88,11 +88,16 @@ def device_in_use() -> str:
     return platform.processor() or platform.machine()
 
 
-def gpu_memory_bytes() -> int | None:
-    """Returns the memory of the GPU that computes, however much of it is free; None if a processor computes."""
+def computes_on_gpu() -> bool:
+    """Returns whether TensorFlow has a GPU to compute on."""
     import tensorflow as tf
 
-    seen = visible_gpus() if tf.config.list_physical_devices("GPU") else []
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def gpu_memory_bytes() -> int | None:
+    """Returns the memory of the GPU that computes, however much of it is free; None if a processor computes."""
+    seen = visible_gpus() if computes_on_gpu() else []
     return seen[0].memory_bytes if seen else None
 
 

@@ -172,7 +172,8 @@ class _Timer:
         deepest = max(cuts)
         key = (*Pass(config).identity, deepest.blocks)
         if key not in self._image_s:
-            prefix = compiled(build_prefixes(config, self._data.backbone_weights(config), [deepest]))
+            prefixes = build_prefixes(config, self._data.backbone_weights(config), [deepest])
+            prefix = compiled(prefixes, _TIMED_IMAGES)
             pixels = np.zeros((_TIMED_IMAGES, config.image_size, config.image_size, 1), np.float32)
             with memory_errors(config):
                 self._image_s[key] = self._timed(lambda: prefix(pixels).numpy()) / _TIMED_IMAGES

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tuning.diagnosis import Diagnosis, State
 
@@ -129,14 +130,32 @@ def processors(tensorflow: bool) -> Iterator[Diagnosis]:
     gpus = tf.config.list_physical_devices("GPU")
     there = [f"{gpu.name}, {gpu.memory_bytes / 1e9:.0f} GB" for gpu in visible_gpus()]
     if gpus:
-        yield Diagnosis("GPU", "ok", f"{len(gpus)}: {'; '.join(there) or device_in_use()}")
+        seen = f"{len(gpus)}: {'; '.join(there) or device_in_use()}"
+        if problem := _xla_problem():
+            yield Diagnosis("GPU", "problem", f"{seen}; XLA cannot compile for it ({problem})", _with_cuda(tf))
+        else:
+            yield Diagnosis("GPU", "ok", seen)
     elif there:
         seen = f"{'; '.join(there)}: there, but TensorFlow cannot use it and computes on {device_in_use()}"
-        wanted = f"tensorflow[and-cuda]=={tf.__version__}"
-        yield Diagnosis("GPU", "warning", seen, f"install its CUDA libraries: python -m pip install '{wanted}'")
+        yield Diagnosis("GPU", "warning", seen, _with_cuda(tf))
     else:
         seen = f"none; TensorFlow computes on {threads_in_use()} threads of {device_in_use()}"
         yield Diagnosis("GPU", "note", seen, "without a GPU begin with small images: --set image_size=64")
+
+
+def _with_cuda(tf: Any) -> str:
+    return f"install its CUDA libraries: python -m pip install 'tensorflow[and-cuda]=={tf.__version__}'"
+
+
+def _xla_problem() -> str:
+    """Why the frozen layers could not be compiled for the GPU, as where NVIDIA's assembler is missing; or nothing."""
+    import tensorflow as tf
+
+    try:
+        tf.function(lambda numbers: numbers * 2 + 1, jit_compile=True)(tf.zeros(8))
+    except tf.errors.OpError as error:
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 def kaggle() -> Iterator[Diagnosis]:

@@ -1,8 +1,10 @@
 """Tree-structured Parzen estimator by Optuna, in the words of our search spaces. The only module that knows Optuna.
 
 Proposes what `optuna.samplers.TPESampler` does, and a test compares the two. The sampler itself is not used: it goes
-over all of its trial objects again for every draw (70 ms after 2,000 trials, against 10), and what it has noted about
-running trials cannot be rebuilt from their values. Its densities are used, on arrays.
+over all of its trial objects again for every draw (70 ms after 2,000 trials, against 6), and what it has noted about
+running trials cannot be rebuilt from their values. Its densities are used, on arrays. Only where a study has more than
+500 bad trials does it part from the sampler: an even sample of them stands for all, so that a draw costs the same
+after 4,000 trials as after 500.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ Values = dict[str, Any]
 
 _STARTUP_TRIALS = 10  # drawn at random before the estimator knows enough, known configurations included
 _CANDIDATES = 24  # Optuna's default
+_BAD_LIMIT = 500  # bad trials that a density is made of, or each draw would take longer than the one before
 _ROOM = 64  # trials, before the arrays grow
 _DENSITIES = _ParzenEstimatorParameters(
     prior_weight=1.0, consider_magic_clip=True, consider_endpoints=False, weights=default_weights, multivariate=True
@@ -137,7 +140,7 @@ class _Draw:
         best = np.flatnonzero(completed)[np.argsort(scores[completed], kind="stable")]
         good = np.zeros(len(scores), dtype=bool)
         good[best[: default_gamma(len(best))]] = True
-        self._good, self._bad = rows[good], rows[~good & ~np.isinf(scores)]
+        self._good, self._bad = rows[good], rows[_thinned(~good & completed) | np.isnan(scores)]
         self._random = np.random.RandomState(seed)
         self._at_random = optuna.samplers.RandomSampler(seed)
 
@@ -186,6 +189,16 @@ class _Draw:
         chosen = chosen[~np.isnan(chosen).any(axis=1)]
         observations = {name: chosen[:, place] for place, name in enumerate(names)}
         return _ParzenEstimator(observations, {name: self._distributions[name] for name in names}, _DENSITIES)
+
+
+def _thinned(trials: np.ndarray) -> np.ndarray:
+    """As many of the trials in a mask as are looked at, spread evenly over their order; all if they are few."""
+    places = np.flatnonzero(trials)
+    if len(places) <= _BAD_LIMIT:
+        return trials
+    thinned = np.zeros_like(trials)
+    thinned[places[np.linspace(0, len(places) - 1, _BAD_LIMIT).round().astype(int)]] = True
+    return thinned
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -23,7 +23,7 @@ from pneumo_core.pass_batch import fitted_batch
 from pneumo_core.preprocessing import Preprocessing
 from pneumo_core.program import ProgramShelf, TrainingProgram
 from pneumo_core.read_ahead import ReadAhead
-from pneumo_core.runtime import device_in_use, gpu_memory_bytes, threads_in_use
+from pneumo_core.runtime import computes_on_gpu, device_in_use, gpu_memory_bytes, threads_in_use
 from pneumo_core.seeds import generator
 from pneumo_core.splits import Split, divide
 from pneumo_core.training import Examples
@@ -171,8 +171,8 @@ class TrialData:
             threads=threads_in_use(),
             augmentation=wanted.augmentation,
             distortion=repr(DISTORTIONS[config.augmentation]) if wanted.augmentation else "",
-            computed_in=config.precision,
-            batch=fitted_batch(config.image_size, self._gpu_bytes),
+            computed_in=config.precision + (", XLA" if computes_on_gpu() else ""),
+            batch=self._batch(config),
         )
         return key, (len(self._paths), *cut.shape(config.image_size))
 
@@ -203,8 +203,8 @@ class TrialData:
         """Returns the inputs that a configuration trains on, of some rows of the pool."""
         if config.augments_live:
             distortion, shape = DISTORTIONS[config.augmentation], Cut.of(config).shape(config.image_size)
-            pixels = self._all_pixels(config)
-            return LiveFeed(pixels, rows, distortion, self._live_prefix(config), shape, config.seed)
+            pixels, prefix = self._all_pixels(config), self._live_prefix(config)
+            return LiveFeed(pixels, rows, distortion, prefix, shape, config.seed, self._batch(config))
         if config.augmentation != "none":
             return BankFeed([entry.take(rows) for entry in self._bank(config)], config.seed)
         return StoredFeed(self.activations(config).take(rows))
@@ -245,8 +245,8 @@ class TrialData:
 
     def _parts(self, wanted: Pass, cuts: Sequence[Cut]) -> Parts:
         config = wanted.config
-        forward = compiled(build_prefixes(config, self.backbone_weights(config), cuts))
-        batch = fitted_batch(config.image_size, self._gpu_bytes)
+        batch = self._batch(config)
+        forward = compiled(build_prefixes(config, self.backbone_weights(config), cuts), batch)
 
         def read(start: int, stop: int) -> np.ndarray:
             pixels = read_images(self.root, self._paths[start:stop], config.image_size, config.preprocessing)
@@ -268,11 +268,16 @@ class TrialData:
         transforms = draw_transforms(DISTORTIONS[config.augmentation], len(self._paths), config.image_size, rng)
         return np.asarray(distort(pixels.astype(np.float32), transforms[start:stop]))
 
+    def _batch(self, config: TrialConfig) -> int:
+        """How many images go through the frozen layers at once."""
+        return fitted_batch(config.image_size, self._gpu_bytes)
+
     def _live_prefix(self, config: TrialConfig) -> Callable[[Any], Any]:
         """The prefix of live augmentation, compiled once for trials that share it."""
         key = (Cut.of(config), *Pass(config).identity)
         if key not in self._live_prefixes:
-            self._live_prefixes[key] = compiled(build_prefix(config, self.backbone_weights(config)))
+            prefix = build_prefix(config, self.backbone_weights(config))
+            self._live_prefixes[key] = compiled(prefix, self._batch(config))
         return self._live_prefixes[key]
 
     def _all_pixels(self, config: TrialConfig) -> np.ndarray:

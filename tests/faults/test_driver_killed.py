@@ -39,7 +39,8 @@ def test_a_study_killed_and_interrupted_ends_as_one_left_in_peace(
     """SIGKILL in the first trial, Ctrl-C in the third: nothing lost, nothing twice, every digit the same."""
     store, log = Store.at(tmp_path / "store"), tmp_path / "log"
     journal = store.studies / "s" / "journal.jsonl"
-    running = _start("run", "--space", space, "--data", images, "--study", "s", "--store", store.root, log=log)
+    words = ("--space", space, "--data", images, "--study", "s", "--store", store.root)
+    running = _start("run", *words, "--no-plots", log=log)
     _wait_for(journal, '"trial":"t0001","epoch":2')
     workers = worker_pids(running.pid)
     running.send_signal(signal.SIGKILL)

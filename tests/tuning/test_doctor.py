@@ -165,3 +165,19 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_what_to_install(monkeypa
     assert found.state == "warning"
     assert found.seen.startswith("NVIDIA T4, 16 GB: there, but TensorFlow cannot use it")
     assert "tensorflow[and-cuda]" in found.advice
+
+
+@pytest.mark.parametrize(("problem", "state"), [("", "ok"), ("libdevice not found", "problem")])
+def test_a_gpu_is_of_use_only_if_the_frozen_layers_compile_for_it(
+    monkeypatch: pytest.MonkeyPatch, problem: str, state: str
+) -> None:
+    """Libraries that load do not suffice: XLA needs NVIDIA's assembler as well."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: [gpus.Gpu("NVIDIA T4", 16_000_000_000)])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(installation_health, "_xla_problem", lambda: problem)
+    (found,) = installation_health.processors(tensorflow=True)
+    assert found.state == state
+    assert found.seen.startswith("1: NVIDIA T4, 16 GB")
+    assert problem in found.seen

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -17,6 +18,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from pneumo_core.errors import ConfigError, StoreError
 from pneumo_core.seeds import derive
 from search_spaces import SearchSpace
+from tuning import tpe
 from tuning.algorithms import BayesianOracle, StudyOracle, configurations
 from tuning.oracles import NoSuggestion, SearchOracle, Suggestion
 from tuning.rehearsal import foreseen
@@ -442,6 +444,35 @@ def test_tpe_proposes_what_optunas_own_sampler_does(seed: int) -> None:
                 value=None if running or failed else score,
             )
         )
+
+
+def test_a_draw_of_tpe_looks_at_so_many_bad_trials_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every running one, and at those that are over from the first to the last; so no draw takes ever longer."""
+    seen: list[np.ndarray] = []
+    density = tpe._ParzenEstimator
+
+    def watched(observations: dict[str, np.ndarray], *others: Any) -> Any:
+        if "learning_rate" in observations:
+            seen.append(observations["learning_rate"])
+        return density(observations, *others)
+
+    monkeypatch.setattr(tpe, "_ParzenEstimator", watched)
+    monkeypatch.setattr(tpe, "_BAD_LIMIT", 12)
+    suggester, running = TpeSuggester(_space("tpe", endless=True)), {5: 2e-4, 31: 3e-4, 59: 4e-4}
+    for number in range(60):
+        rate = running.get(number, 1e-3 + number * 1e-5)
+        values = {"head_units": 64, "dropout": 0.2, "unfrozen_layers": 0, "class_weighting": "none"}
+        suggester.begin(str(number), values | {"learning_rate": rate})
+        if number not in running:
+            suggester.finish(str(number), 1.0 - number / 100)  # the first ones are the good ones
+    suggester.propose(60)
+    good, bad = seen[:2]
+    assert len(good) == 6
+    assert len(bad) == 12 + len(running)
+    assert set(running.values()) <= set(bad)
+    over = [rate for rate in bad if rate not in running.values()]
+    assert over == sorted(over)
+    assert over[-1] == pytest.approx(1e-3 + 58e-5)
 
 
 def _by_optuna(study: optuna.Study, space: SearchSpace, number: int, distributions: dict[str, Any]) -> dict[str, Any]:

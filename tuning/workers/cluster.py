@@ -35,8 +35,12 @@ class ClusterWorkers:
     def __init__(self, address: str) -> None:
         if not address.startswith(("tcp://", "tls://")):
             raise ConfigError(f"--cluster: expected an address like tcp://host:8786 or tls://host:8786, got {address}.")
-        self.place = address
-        self._known = False
+        self.place, self.caution, self._known = address, "", False
+        if not is_encrypted(address) and not is_loopback(address):
+            self.caution = (
+                f"--cluster {address}: not encrypted, and whoever reaches the scheduler can run programs on all its "
+                "workers; use tls:// on a network that others share"
+            )
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
@@ -62,7 +66,14 @@ class ClusterWorkers:
 
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`. Its nanny does it, or else the scheduler, which shuts it out."""
-        errand(client.restart_workers, [worker.address], timeout=_END_S, raise_for_error=False)
+        # `Client.restart_workers` refuses workers without a nanny, the scheduler does not.
+        arguments = {
+            "workers": [worker.address],
+            "timeout": _END_S,
+            "on_error": "return",
+            "stimulus_id": "tune-gives-up",
+        }
+        errand(client.sync, client.scheduler.restart_workers, **arguments)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -72,7 +72,7 @@ class Connection:
             WorkerError: if there is no scheduler.
         """
         client = source.connect(given_up)
-        session = Session(client.id, f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}", source.local)
+        session = Session(client.id, _whose(), source.local)
         connection = cls(client, session, client.scheduler_comm, setup, note)
         client.subscribe_topic(session.topic, connection._hear)
         client.subscribe_topic("all", connection._hear_of_workers)
@@ -205,3 +205,11 @@ class Connection:
         return bool(
             self.client.run_on_scheduler(lambda client, dask_scheduler: client in dask_scheduler.clients, session.id)
         )
+
+
+def _whose() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in containers users may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}"
