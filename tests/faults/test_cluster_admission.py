@@ -114,4 +114,4 @@ def test_no_study_is_left_where_there_is_no_scheduler(space: Path, images: Path,
     said = _run(space, images, tmp_path / "store", address, 1)
     assert f"no Dask scheduler answers at {address}" in said
     assert "Traceback" not in said
-    assert not Store.at(tmp_path / "store").studies.exists()
+    assert list(Store.at(tmp_path / "store").studies.iterdir()) == []

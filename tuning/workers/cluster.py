@@ -53,7 +53,7 @@ class ClusterWorkers:
                 if not self._known or given_up():
                     raise WorkerError(
                         f"no Dask scheduler answers at {self.place} ({error}); start one with `dask scheduler`, or "
-                        "leave out --cluster."
+                        "look at the address: with certificates it begins with tls://."
                     ) from error
                 time.sleep(_PAUSE_S)
                 continue
@@ -84,7 +84,7 @@ class ClusterWorkers:
                 warnings.simplefilter("ignore")  # that versions differ is told of each worker, in our words
                 with dask.config.set({"distributed.comm.retry.count": 0}):
                     return Client(self.place, timeout=_CONNECT_S, set_as_default=False)
-        except (ValueError, TypeError, ImportError) as error:  # an impossible port, missing certificates
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:  # no such port, certificates missing
             raise WorkerError(f"--cluster {self.place}: {error}") from error
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -168,12 +169,8 @@ class Connection:
         except OSError:
             self._miss(worker.address)  # if it is not, the next look finds it again
             return
-        except ModuleNotFoundError as error:
-            note["reasons"] = [f"it lacks the module {error.name}; install this program there, the same version"]
-        except (ImportError, AttributeError, TypeError) as error:
-            note["reasons"] = [f"its program does not understand this one's ({error}); install the same version"]
         except Exception as error:
-            note["reasons"] = [f"{type(error).__name__}: {error}"]
+            note["reasons"] = [_in_words(error)]
         if note["reasons"]:
             self._ask(let_go, [worker.address])
         self._note({"kind": "refused" if note["reasons"] else "ready", **note})
@@ -205,6 +202,15 @@ class Connection:
         return bool(
             self.client.run_on_scheduler(lambda client, dask_scheduler: client in dask_scheduler.clients, session.id)
         )
+
+
+def _in_words(error: Exception) -> str:
+    """What a worker without this program, or with another version of it, answers."""
+    if lacking := re.search(r"No module named '([^']+)'", str(error)):
+        return f"it lacks the module {lacking[1]}; install this program there, the same version"
+    if isinstance(error, ImportError | AttributeError | TypeError):
+        return f"its program does not understand this one's ({error}); install the same version"
+    return f"{type(error).__name__}: {error}"
 
 
 def _whose() -> str:
