@@ -50,6 +50,7 @@ bench: setup  ## measure, and write the figures to docs/performance.md; DATA=fol
 	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/memory.py $(FULL)
 	$(BIN)/python benchmarks/instant.py
+	$(BIN)/python benchmarks/workers.py $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/frozen_layers.py $(if $(DATA),--data "$(DATA)") $(FULL)
 

@@ -1,6 +1,6 @@
 """Two workers of one thread each against one such worker, on trials that train heads from kept activations.
 
-    python benchmarks/workers.py [--data DIR] [--cache DIR] [--trials 40] [--rounds 3]
+    python benchmarks/workers.py [--data DIR] [--cache DIR] [--trials 40] [--rounds 3] [--no-plots]
 
 The studies of a round run one after the other, each in a process of its own, everything as `tune run` has it: folds,
 plots, MLflow. A first study fills the cache and is not counted. Throughput is that of the time in which all workers had
@@ -113,7 +113,7 @@ def measured(notes: Sequence[dict[str, Any]], meter: Meter) -> Measured:
 
 def run(workers: int, asked: argparse.Namespace, folder: Path) -> Measured:
     """Runs a study."""
-    work = WorkSettings(workers=workers, cache=asked.cache)
+    work = WorkSettings(workers=workers, cache=asked.cache, plots=asked.plots)
     space = open_space(str(SPACE), SHAPE).replace(trials=asked.trials)
     settings = StudySettings(space, str(asked.data), Store.at(folder), "heads", threads=1, confirm=False, work=work)
     meter = Meter()
@@ -125,7 +125,8 @@ def run(workers: int, asked: argparse.Namespace, folder: Path) -> Measured:
 def run_apart(workers: int, asked: argparse.Namespace, folder: Path) -> Measured:
     """Runs a study in a process of its own."""
     words = ["--workers", workers, "--store", folder, "--data", asked.data, "--cache", asked.cache]
-    command = [sys.executable, __file__, *map(str, words), "--trials", str(asked.trials)]
+    words += ["--trials", asked.trials, "--plots" if asked.plots else "--no-plots"]
+    command = [sys.executable, __file__, *map(str, words)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -143,13 +144,15 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     rows = [_row(workers, [pair[workers - 1] for pair in rounds]) for workers in (1, 2)]
     header = ["workers", "trials a minute", "a trial (s)", "its processor time (s)", "until the next (ms)"]
     header += ["processor time of that (ms)", "of the study's process, a trial (s)"]
+    data, plots = Path(asked.data).name, "plots" if asked.plots else "no plots"
     text = (
-        f"Trials of 10 epochs in five folds from kept activations of `{Path(asked.data).name}` at 64 px, "
-        f"{asked.trials} a study, one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. "
-        f"Two workers reached **{statistics.median(ratios):.2f}** times the throughput of one "
-        f"({min(ratios):.2f} to {max(ratios):.2f})."
+        f"10 epochs in five folds from kept activations of `{data}` at 64 px, {asked.trials} trials a study, {plots}, "
+        f"one thread a worker; {os.cpu_count()} processors. Medians of {asked.rounds} rounds. Two workers reached "
+        f"**{statistics.median(ratios):.2f}** times the throughput of one ({min(ratios):.2f} to {max(ratios):.2f})."
     )
-    write_section("Two workers against one", text + "\n\n" + table(header, rows))
+    write_section(
+        "Two workers against one" + ("" if asked.plots else ", no plots"), text + "\n\n" + table(header, rows)
+    )
 
 
 def _row(workers: int, studies: Sequence[Measured]) -> list[str]:
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()

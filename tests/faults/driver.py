@@ -1,11 +1,12 @@
 """Runs a study, or goes on with it if it is there, or completes MLflow if it is over: a process to be killed.
 
-python driver.py STORE STUDY SPACE DATA [--algorithm NAME] [--stub] [--workers N] [--uri URI]
+python driver.py STORE STUDY SPACE DATA [--algorithm NAME] [--stub] [--workers N | --cluster ADDRESS] [--uri URI]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def main() -> None:
     parser.add_argument("--algorithm")
     parser.add_argument("--stub", action="store_true")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cluster")
+    parser.add_argument("--attempts", type=int, default=1000)
+    parser.add_argument("--timeout", type=float)
     parser.add_argument("--uri")
     asked = parser.parse_args()
 
@@ -31,14 +35,25 @@ def main() -> None:
     from tuning.store import Store, StudyFolder
     from tuning.sync import sync_study
 
-    if asked.stub:
+    if asked.stub and asked.cluster:
+        from stub import stub_attempt
+
+        from tuning.workers import executor
+
+        executor.DaskExecutor = functools.partial(executor.DaskExecutor, attempt=stub_attempt)  # type: ignore[misc]
+    elif asked.stub:
         from stub import StubExecutor
 
         executors.InlineExecutor = StubExecutor  # type: ignore[assignment, misc]
     store = Store.at(asked.store)
-    # Far more attempts than anybody would allow: that all are used up is tested elsewhere.
+    # Far more attempts than anybody would allow, if not said otherwise: that all are used up is tested elsewhere.
     work = WorkSettings(
-        max_attempts=1000, workers=0 if asked.stub else asked.workers, tracking_uri=asked.uri, plots=not asked.stub
+        max_attempts=asked.attempts,
+        workers=0 if asked.stub else asked.workers,
+        cluster=asked.cluster,
+        trial_timeout_s=asked.timeout,
+        tracking_uri=asked.uri,
+        plots=not asked.stub,
     )
     if StudyFolder(store.studies / asked.study).has_begun():
         ended = load_record(store, asked.study).ended

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,12 @@ import pandas as pd
 from pneumo_core.config import TrialConfig
 from pneumo_core.errors import DivergedError
 from pneumo_core.evaluation_report import evaluate
-from tuning.attempt import Job
+from tuning.attempt import AttemptLeftError, Job, Report
+from tuning.checkpoints import Checkpoints
 from tuning.executors import EpochReport, Finished, Left, Message, Raised
 from tuning.trial import TrialResult
 
-EPOCH_S = 0.1
+EPOCH_S = float(os.environ.get("STUB_EPOCH_S", "0.1"))
 
 
 def stub_result(job: Job) -> TrialResult:
@@ -60,6 +63,28 @@ def _rng(config: Mapping[str, Any]) -> np.random.Generator:
     """Rungs of one configuration draw the same, whatever their length."""
     settings = sorted((name, value) for name, value in config.items() if name != "stop_after")
     return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(settings).encode()).digest()[:8], "big"))
+
+
+def stub_attempt(
+    job: Job,
+    data: object,
+    report: Report,
+    stopping: Callable[[], bool] = lambda: False,
+    saved: Callable[[Path], None] = lambda path: None,
+) -> TrialResult:
+    """In the place of `tuning.attempt.run_attempt`: no training, but checkpoints, and from where the last one ends."""
+    result, checkpoints = stub_result(job), Checkpoints(job.checkpoints)
+    newest = checkpoints.newest(job.trial, job.attempt) or checkpoints.newest(job.parent, None)
+    begin = 0 if newest is None else int(np.load(newest)["epochs"])
+    for epoch in range(begin, len(result.history)):
+        time.sleep(EPOCH_S)
+        report(epoch, result.history[epoch] | {"made_after": begin})
+        checkpoints.folder.mkdir(exist_ok=True)
+        np.savez(checkpoints.path(job.trial, job.attempt), epochs=epoch + 1)
+        saved(checkpoints.path(job.trial, job.attempt))
+        if stopping() and epoch + 1 < len(result.history):
+            raise AttemptLeftError
+    return result
 
 
 class StubExecutor:

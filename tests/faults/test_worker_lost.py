@@ -120,6 +120,7 @@ def test_workers_report_every_way_an_attempt_can_end(executor: DaskExecutor, spa
     """Side by side: an error comes back as raised, a request to leave saves the state, signals are not heard."""
     heard: list[Message] = []
     config = base_config(open_space(str(space))).to_mapping()
+    _hear(executor, heard, lambda: executor.room == 2)
     for pid in worker_pids():
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)

@@ -43,8 +43,16 @@ def test_the_prefix_is_vgg16_on_scaled_gray_pixels(scaling: str) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3 * expected.std())
 
 
-@pytest.mark.parametrize("unfrozen", [0, 1, 3, 6, 13])
-@pytest.mark.parametrize("pooling", ["flatten", "average"])
+@pytest.mark.parametrize(
+    ("unfrozen", "pooling"),
+    [
+        *[(0, "flatten"), (0, "average"), (3, "flatten"), (6, "average"), (13, "flatten")],
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in [(1, "flatten"), (1, "average"), (3, "average"), (6, "flatten"), (13, "average")]
+        ),
+    ],
+)
 def test_prefix_and_suffix_together_are_the_whole_backbone(unfrozen: int, pooling: str) -> None:
     """Wherever the cut lies, the features in front of the head are the same."""
     config = TrialConfig(weights="random", image_size=32, unfrozen_layers=unfrozen, pooling=pooling)
@@ -72,7 +80,7 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_and_results_floa
     assert trainee.output.dtype == "float32"
 
 
-@pytest.mark.parametrize("unfrozen", [0, 1, 3, 5, 13])
+@pytest.mark.parametrize("unfrozen", [0, 3, 5, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 13))])
 def test_exactly_the_asked_for_convolutions_train(unfrozen: int) -> None:
     """Counted from the top, whole blocks in the suffix or not; the notebook's layers[:-4] is 3."""
     config = TrialConfig(weights="random", image_size=32, unfrozen_layers=unfrozen)

@@ -96,9 +96,9 @@ def test_heat_is_that_of_finite_differences() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"pooling": "flatten"},
+        pytest.param({"pooling": "flatten"}, marks=pytest.mark.slow),
         {"pooling": "average", "second_head_units": 8, "feature_scaling": "none"},
-        {"unfrozen_layers": 1, "pooling": "average"},
+        pytest.param({"unfrozen_layers": 1, "pooling": "average"}, marks=pytest.mark.slow),
         {"unfrozen_layers": 13, "batch_normalization": True, "second_head_units": 4},
     ],
     ids=lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()),

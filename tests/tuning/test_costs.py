@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tuning import run_study
+from tuning.costs import _rounds
 from tuning.launch import plan_study
 from tuning.output import _cost_lines, duration
 from tuning.settings import StudySettings
@@ -55,6 +56,16 @@ def test_live_and_kept_augmentation_are_told_apart(tiny_space: Path, phantoms: P
     assert [item["augmentation"] for item in bank["passes"]] == ["", "mild/0/0", "mild/0/1", "mild/0/2"]
     assert live["trial_s"]["min"] > bank["trial_s"]["min"]
     assert any("live augmentation runs the frozen layers anew" in line for line in _cost_lines(live, 4))
+
+
+def test_workers_share_the_trials() -> None:
+    """The last round may leave some of them without one, and a worker too many makes nothing faster."""
+    assert [_rounds(8, workers) for workers in (0, 1, 2, 3, 8, 9)] == [8, 8, 4, 3, 1, 1]
+    cost = {
+        "passes": [], "confirm": None, "live_augmentation": None, "trial_s": {"median": 30, "min": 30, "max": 30},
+        "study_s": 120.0, "disk": {"activations": 0, "trial": 0, "free": 0}, "workers": 2,
+    }  # fmt: skip
+    assert "8 trials on 2 workers and what comes before them: about 2 min" in "\n".join(_cost_lines(cost, 8))
 
 
 @pytest.mark.parametrize(

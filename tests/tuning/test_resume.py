@@ -241,6 +241,9 @@ def test_what_cannot_go_on_is_refused(finished: Finished, tmp_path: Path) -> Non
         resume_study("first", store=tmp_path / "nowhere", workers=0)
     with pytest.raises(ConfigError, match=r"--trial-timeout: needs a worker process"):
         WorkSettings(workers=0, trial_timeout_s=1.0)
+    for elsewhere in ({"workers": 0}, {"cluster": "tcp://node1:8786"}):
+        with pytest.raises(ConfigError, match=r"--worker-memory: is for worker processes on this machine"):
+            WorkSettings(worker_memory_bytes=10**9, **elsewhere)
 
 
 def test_how_a_study_is_run_is_remembered_and_can_be_changed(
@@ -248,12 +251,16 @@ def test_how_a_study_is_run_is_remembered_and_can_be_changed(
 ) -> None:
     """Whoever set a timeout for the weekend need not set it again on Sunday; what is said now counts."""
     monkeypatch.chdir(tmp_path)
-    before = WorkSettings(workers=3, trial_timeout_s=60.0, max_attempts=5, cache=Path("fast"), plots=False)
+    limits = {"trial_timeout_s": 60.0, "worker_memory_bytes": 4 * 10**9, "max_attempts": 5}
+    before = WorkSettings(workers=3, **limits, cache=Path("fast"), plots=False)
     recorded = json.loads(json.dumps(before.to_mapping()))
     again = WorkSettings.of_resume(recorded, {"workers": 1, "time_limit_s": 9.0})
     cache = tmp_path / "fast"
     assert again == dataclasses.replace(before, workers=1, time_limit_s=9.0, cache=cache)
-    assert WorkSettings.of_resume(recorded, {"workers": 0}).trial_timeout_s is None
+    inline = WorkSettings.of_resume(recorded, {"workers": 0})
+    assert (inline.trial_timeout_s, inline.worker_memory_bytes) == (None, None)
+    elsewhere = WorkSettings.of_resume(recorded, {"cluster": "tcp://node1:8786"})
+    assert (elsewhere.trial_timeout_s, elsewhere.worker_memory_bytes) == (60.0, None)
     assert WorkSettings.of_resume({}, {}) == WorkSettings()
     assert finished[1].started.work["workers"] == 0
 

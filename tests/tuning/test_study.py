@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -176,7 +177,7 @@ def test_a_bug_ends_the_study_at_once_and_is_recorded(
     assert (record.ended.status, record.ended.reason) == ("failed", "ZeroDivisionError: a bug")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_interruption_closes_the_study(tmp_path: Path, tiny_space: Path, phantoms: Path, stop: int) -> None:
     """Ctrl-C and SIGTERM end the study as interrupted: finished trials kept, runs closed in MLflow."""
     from mlflow import MlflowClient
@@ -370,8 +371,16 @@ def test_the_frozen_layers_are_computed_once_for_all_studies(
     ]
 
 
-@pytest.mark.parametrize("unfrozen", [0, 1, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 6))])
-@pytest.mark.parametrize("pooling", ["flatten", "average"])
+@pytest.mark.parametrize(
+    ("unfrozen", "pooling"),
+    [
+        *[(0, "flatten"), (1, "average")],
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in [(0, "average"), (1, "flatten"), *itertools.product((3, 6), ("flatten", "average"))]
+        ),
+    ],
+)
 def test_scores_through_the_cache_are_those_of_the_whole_model(
     phantoms: Path, tmp_path: Path, unfrozen: int, pooling: str
 ) -> None:

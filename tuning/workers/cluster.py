@@ -35,8 +35,12 @@ class ClusterWorkers:
     def __init__(self, address: str) -> None:
         if not address.startswith(("tcp://", "tls://")):
             raise ConfigError(f"--cluster: expected an address like tcp://host:8786 or tls://host:8786, got {address}.")
-        self.place = address
-        self._known = False
+        self.place, self.caution, self._known = address, "", False
+        if not is_encrypted(address) and not is_loopback(address):
+            self.caution = (
+                f"--cluster {address}: not encrypted, and whoever reaches the scheduler can run programs on all its "
+                "workers; use tls:// on a network that others share"
+            )
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
@@ -49,7 +53,7 @@ class ClusterWorkers:
                 if not self._known or given_up():
                     raise WorkerError(
                         f"no Dask scheduler answers at {self.place} ({error}); start one with `dask scheduler`, or "
-                        "leave out --cluster."
+                        "look at the address: with certificates it begins with tls://."
                     ) from error
                 time.sleep(_PAUSE_S)
                 continue
@@ -62,7 +66,14 @@ class ClusterWorkers:
 
     def end(self, client: Client, worker: Member) -> None:
         """See `WorkerSource`. Its nanny does it, or else the scheduler, which shuts it out."""
-        errand(client.restart_workers, [worker.address], timeout=_END_S, raise_for_error=False)
+        # `Client.restart_workers` refuses workers without a nanny, the scheduler does not.
+        arguments = {
+            "workers": [worker.address],
+            "timeout": _END_S,
+            "on_error": "return",
+            "stimulus_id": "tune-gives-up",
+        }
+        errand(client.sync, client.scheduler.restart_workers, **arguments)
 
     def close(self) -> None:
         """Nothing was started."""
@@ -73,7 +84,7 @@ class ClusterWorkers:
                 warnings.simplefilter("ignore")  # that versions differ is told of each worker, in our words
                 with dask.config.set({"distributed.comm.retry.count": 0}):
                     return Client(self.place, timeout=_CONNECT_S, set_as_default=False)
-        except (ValueError, TypeError, ImportError) as error:  # an impossible port, missing certificates
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:  # no such port, certificates missing
             raise WorkerError(f"--cluster {self.place}: {error}") from error
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -72,7 +73,7 @@ class Connection:
             WorkerError: if there is no scheduler.
         """
         client = source.connect(given_up)
-        session = Session(client.id, f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}", source.local)
+        session = Session(client.id, _whose(), source.local)
         connection = cls(client, session, client.scheduler_comm, setup, note)
         client.subscribe_topic(session.topic, connection._hear)
         client.subscribe_topic("all", connection._hear_of_workers)
@@ -168,12 +169,8 @@ class Connection:
         except OSError:
             self._miss(worker.address)  # if it is not, the next look finds it again
             return
-        except ModuleNotFoundError as error:
-            note["reasons"] = [f"it lacks the module {error.name}; install this program there, the same version"]
-        except (ImportError, AttributeError, TypeError) as error:
-            note["reasons"] = [f"its program does not understand this one's ({error}); install the same version"]
         except Exception as error:
-            note["reasons"] = [f"{type(error).__name__}: {error}"]
+            note["reasons"] = [_in_words(error)]
         if note["reasons"]:
             self._ask(let_go, [worker.address])
         self._note({"kind": "refused" if note["reasons"] else "ready", **note})
@@ -205,3 +202,20 @@ class Connection:
         return bool(
             self.client.run_on_scheduler(lambda client, dask_scheduler: client in dask_scheduler.clients, session.id)
         )
+
+
+def _in_words(error: Exception) -> str:
+    """What a worker without this program, or with another version of it, answers."""
+    if lacking := re.search(r"No module named '([^']+)'", str(error)):
+        return f"it lacks the module {lacking[1]}; install this program there, the same version"
+    if isinstance(error, ImportError | AttributeError | TypeError):
+        return f"its program does not understand this one's ({error}); install the same version"
+    return f"{type(error).__name__}: {error}"
+
+
+def _whose() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in containers users may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}"

@@ -7,7 +7,6 @@ study alone counts attempts. Messages carry the number of their attempt; those o
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tuning.workers import courier
 from tuning.workers.connection import Connection
 from tuning.workers.errands import errand
 from tuning.workers.ongoing import Ongoing
+from tuning.workers.parcel import parcel
 from tuning.workers.roster import Member, Roster, Standing
 from tuning.workers.source import WorkerSource
 from tuning.workers.workplace import make_attempt
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _START_LIMIT_S = 300.0  # for a worker of this machine to be ready, and for any to take up an attempt
 _HAND_OVER_LIMIT_S = 120.0  # for a result to arrive
 _LOST_AT_START = 4  # workers of this machine, in a row, that ended before they were ready
-_TOLD_WAITING_S = 5.0
+_TOLD_WAITING_S = 10.0
 _GONE = "its process ended unexpectedly (killed, out of memory, or crashed)"
 _DISCONNECTED = "the connection to the scheduler was lost"
 
@@ -64,6 +64,8 @@ class DaskExecutor:
         self._lost_at_start = 0
         self._alone_since, self._told_waiting = clock(), False
         self._connecting = self._connect()
+        if source.caution:
+            tell(source.caution)
 
     def open(self, setup: DataSetup) -> None:
         """Gives the workers, those to come included, what they need to know of the study.
@@ -158,7 +160,7 @@ class DaskExecutor:
 
     def _look_after_roster(self) -> None:
         """Says when there is nobody to work for long; ends a study that nobody will ever work for."""
-        if self._roster.those("idle", "busy"):
+        if self._roster.those("idle", "busy") or not self._connecting.done():
             self._alone_since, self._told_waiting = self._clock(), False
             return
         alone_s = self._clock() - self._alone_since
@@ -167,15 +169,11 @@ class DaskExecutor:
                 f"no worker became ready ({self._lost_at_start} ended before); look at memory and disk, or try with "
                 "--workers 0."
             )
-        if alone_s > _TOLD_WAITING_S and not self._told_waiting and not self._roster.those("new"):
+        owners = sorted({worker.owner for worker in self._roster.those("taken")})
+        if (alone_s > _TOLD_WAITING_S or owners) and not self._told_waiting and not self._roster.those("new"):
             self._told_waiting = True
-            owners = sorted({worker.owner for worker in self._roster.those("taken")})
-            why = (
-                f"its workers serve another study ({', '.join(owners)})"
-                if owners
-                else "it has no worker for this study"
-            )
-            self._tell(f"{self._source.place}: {why}; waiting for one")
+            by_whom = f"its workers serve another study ({', '.join(owners)})" if owners else "no worker is free"
+            self._tell(f"{self._source.place}: {by_whom}; waiting for one")
 
     def _take(self, note: dict[str, Any], hear: Callable[[Message], None]) -> None:
         match note["kind"]:
@@ -267,8 +265,7 @@ class DaskExecutor:
     def _hand_over(self, connection: Connection, attempt: Ongoing) -> None:
         job = attempt.job
         attempt.future = connection.client.submit(
-            functools.partial(make_attempt, connection.session, self._attempt),
-            job,
+            *parcel(make_attempt, connection.session, self._attempt, job),
             key=(f"attempt-{connection.session.id}", job.trial, job.attempt),  # Dask keeps something of each first part
             workers=[attempt.worker.address],
             pure=False,
@@ -288,11 +285,11 @@ class DaskExecutor:
         attempt.saving.add_done_callback(lambda _: self._report("wake", attempt))
 
     def _conclude(self, attempt: Ongoing, hear: Callable[[Message], None]) -> None:
-        """Passes on how an attempt ended: when its last words were heard and all of it is here, or it is lost."""
+        """Passes on how an attempt ended: when all of it is here, or it is lost. Its last words were heard before."""
         self._fetch(attempt)
         if attempt.over and not attempt.lost_because:
             self._collect(attempt)
-        if not attempt.lost_because and not (attempt.ended and attempt.is_here):
+        if not attempt.lost_because and not attempt.is_here:
             return
         message = attempt.outcome("" if self._source.local else attempt.worker.name)
         del self._attempts[attempt.job.trial]
@@ -317,9 +314,10 @@ class DaskExecutor:
         elif attempt.was_killed:
             attempt.lose(_GONE)
         elif attempt.is_fault_of_worker and not self._source.local:
-            attempt.lose(f"worker {worker} could not make it: {attempt.error}", blameless=True)
+            why = " ".join(str(attempt.error).split())
+            attempt.lose(f"worker {worker} could not make it: {why}", blameless=True)
             self._connection.let_go([worker.address])
-            self._refuse(worker, str(attempt.error))
+            self._refuse(worker, why)
         elif attempt.saving is not None:
             self._look_at_checkpoint(attempt, attempt.saving.exception())
 

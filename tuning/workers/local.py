@@ -38,6 +38,7 @@ class LocalWorkers:
 
     local = True
     place = "this machine"
+    caution = ""
 
     def __init__(self, count: int, memory_limit_bytes: int | None = None) -> None:
         self._count, self._memory_limit_bytes = count, memory_limit_bytes

@@ -76,7 +76,9 @@ class Ongoing:
 
     @property
     def is_fault_of_worker(self) -> bool:
-        """Whether it failed by something that is not of the trial: then it is of the worker's machine."""
+        """Whether it could not be begun, or failed by something that is not of the trial but of the machine."""
+        if self.error is None or not self.begun:
+            return self.error is not None
         return isinstance(self.error, PneumoError | OSError) and not isinstance(self.error, _OF_THE_TRIAL)
 
     def lose(self, reason: str, *, blameless: bool = False) -> None:

@@ -17,10 +17,12 @@ class WorkerSource(Protocol):
     Attributes:
         local: whether the workers are this process's own, on its machine: they see its files, and end with it.
         place: how users call it.
+        caution: what users should know of it; empty for nothing.
     """
 
     local: bool
     place: str
+    caution: str
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """Returns a connection to the scheduler, after waiting for it if it is known to have been there before.

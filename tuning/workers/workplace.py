@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Worker, WorkerPlugin, get_worker
 from distributed.core import Status
 
+from pneumo_core.errors import PneumoError
 from pneumo_core.runtime import start_tensorflow
 from tuning.attempt import DataSetup, Job
 from tuning.checkpoints import Checkpoints
@@ -154,11 +155,17 @@ async def take_on(session: Session, setup: DataSetup, dask_worker: Worker) -> li
 
     Raises:
         PneumoError: if the images cannot be made ready.
+        ConnectionAbortedError: if another study took the worker meanwhile.
     """
     place = _place(dask_worker)
     if place is None or place.session != session:
-        return ["another study took it"]
-    return await asyncio.to_thread(place.open, setup)
+        raise ConnectionAbortedError("another study took it")
+    try:
+        return await asyncio.to_thread(place.open, setup)
+    except OSError as error:
+        if isinstance(error, PneumoError):
+            raise
+        return [f"{type(error).__name__}: {error}"]  # else it would look like a worker that is gone
 
 
 def leave(session: Session, dask_worker: Worker) -> None:

@@ -178,6 +178,7 @@ def grown(phantoms: Path, tmp_path: Path) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_when_the_data_has_grown_the_champion_is_scored_on_the_new_test_folder(
     store: Store, policy: str, forced: tuple[int, dict[str, Any]], grown: Path
 ) -> None:
