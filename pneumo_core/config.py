@@ -189,8 +189,14 @@ class TrialConfig:
         return dataclasses.asdict(self)
 
     def digest(self) -> str:
-        """Returns the SHA-256 (hex) of all fields."""
-        return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()
+        """Returns the SHA-256 (hex) of all fields.
+
+        `precision` came later, and its default is left out: models that were registered before are still known again.
+        """
+        fields = self.to_mapping()
+        if self.precision == "float32":
+            del fields["precision"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(TrialConfig)}

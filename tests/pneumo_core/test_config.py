@@ -14,6 +14,13 @@ def test_defaults_are_legal_and_round_trip() -> None:
     assert TrialConfig.from_mapping(config.to_mapping()).digest() == config.digest()
 
 
+def test_a_digest_is_what_it_was_before_there_was_a_precision() -> None:
+    """A registered model is known by it: else its trial would open the test folder again to be registered twice."""
+    before = "1191d9c9d863433f03311dc30451e1f84a4bd6eb4fc6362162da7e7ccf93e557"  # by commit ed0a126
+    assert TrialConfig().digest() == before
+    assert TrialConfig(precision="mixed_bfloat16").digest() != before
+
+
 def test_all_problems_are_reported_at_once() -> None:
     """A user with three mistakes sees three sentences."""
     with pytest.raises(ConfigError) as error:
