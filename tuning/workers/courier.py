@@ -32,7 +32,8 @@ def bring(run: Run, address: str, session: str, job: Job) -> None:
         job: the attempt, with the study's own folder of checkpoints.
 
     Raises:
-        OSError: if the worker is gone, or its disk refuses.
+        OSError: if the worker is gone.
+        StoreError: if its disk refuses.
     """
     checkpoints = Checkpoints(job.checkpoints)
     source = checkpoints.newest(job.trial, job.attempt) or checkpoints.newest(job.parent, None)
@@ -66,7 +67,11 @@ def fetch(run: Run, address: str, place: str, job: Job) -> None:
 
 
 def _put(session: str, name: str, content: bytes, dask_worker: Worker) -> None:
-    _write(scratch_folder(dask_worker, session) / name, content)
+    path = scratch_folder(dask_worker, session) / name
+    try:
+        _write(path, content)
+    except OSError as error:  # which would look like a worker that is gone
+        raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error
 
 
 def _get(place: str) -> bytes:
