@@ -75,9 +75,10 @@ class Connection:
         client = source.connect(given_up)
         session = Session(client.id, _whose(), source.local)
         connection = cls(client, session, client.scheduler_comm, setup, note)
-        client.subscribe_topic(session.topic, connection._hear)
-        client.subscribe_topic("all", connection._hear_of_workers)
-        connection._look()
+        with contextlib.suppress(Exception):  # the scheduler is away already, which `holds` says
+            client.subscribe_topic(session.topic, connection._hear)
+            client.subscribe_topic("all", connection._hear_of_workers)
+            connection._look()
         errand(connection._keep_looking)
         return connection
 
@@ -136,7 +137,7 @@ class Connection:
                 self._look()
 
     def _look(self) -> None:
-        for address in self.client.scheduler_info()["workers"]:
+        for address in self.client.scheduler_info(n_workers=-1)["workers"]:  # some releases show five if not asked
             self._welcome(address)
 
     def _hear_of_workers(self, event: tuple[float, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pneumo_core.durability import flush
 from pneumo_core.errors import StoreError
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
+
+_PIECE_BYTES = 16_000_000  # what is sent as an argument holds up the scheduler and is copied there several times
 
 Run = Callable[..., Any]
 """Runs a function in one worker: `run(address, function, *arguments)`; returns what it returns."""
@@ -32,12 +35,17 @@ def bring(run: Run, address: str, session: str, job: Job) -> None:
         job: the attempt, with the study's own folder of checkpoints.
 
     Raises:
-        OSError: if the worker is gone, or its disk refuses.
+        OSError: if the worker is gone.
+        StoreError: if its disk refuses.
     """
     checkpoints = Checkpoints(job.checkpoints)
     source = checkpoints.newest(job.trial, job.attempt) or checkpoints.newest(job.parent, None)
-    if source is not None:
-        run(address, _put, session, source.name, source.read_bytes())
+    if source is None:
+        return
+    with source.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            run(address, _put, session, source.name, file.tell() - len(piece), piece)
+    run(address, _complete, session, source.name)
 
 
 def fetch(run: Run, address: str, place: str, job: Job) -> None:
@@ -58,24 +66,44 @@ def fetch(run: Run, address: str, place: str, job: Job) -> None:
     """
     checkpoints = Checkpoints(job.checkpoints)
     content, path = run(address, _get, place), checkpoints.path(job.trial, job.attempt)
-    try:
-        _write(path, content)
-    except OSError as error:
-        raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _unfinished(path).write_bytes(content)
+        _put_in_place(path)
     checkpoints.discard_older(job.trial, job.attempt)
 
 
-def _put(session: str, name: str, content: bytes, dask_worker: Worker) -> None:
-    _write(scratch_folder(dask_worker, session) / name, content)
+def _put(session: str, name: str, begin: int, piece: bytes, dask_worker: Worker) -> None:
+    path = scratch_folder(dask_worker, session) / name
+    with _writing(path):  # there an OSError would look like a worker that is gone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _unfinished(path).open("r+b" if begin else "wb") as file:
+            file.seek(begin)
+            file.write(piece)
+
+
+def _complete(session: str, name: str, dask_worker: Worker) -> None:
+    path = scratch_folder(dask_worker, session) / name
+    with _writing(path):
+        _put_in_place(path)
 
 
 def _get(place: str) -> bytes:
     return Path(place).read_bytes()
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
-    unfinished.write_bytes(content)
-    flush(unfinished)
-    unfinished.replace(path)
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.unfinished{path.suffix}")
+
+
+def _put_in_place(path: Path) -> None:
+    flush(_unfinished(path))
+    _unfinished(path).replace(path)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"checkpoint {path}: cannot be written ({error.strerror or error}).") from error

@@ -126,8 +126,9 @@ class DaskExecutor:
         if self._closed:
             return
         self._closed = True
-        if not self._source.local and not self._connecting.done():
-            return  # it gives up by itself
+        if not self._source.local and not self._connecting.done():  # it gives up by itself, or comes too late
+            self._connecting.add_done_callback(_close)
+            return
         with contextlib.suppress(Exception):  # whatever did not start, or is gone already
             connection = self._connecting.result()
             if not self._source.local:
@@ -170,10 +171,14 @@ class DaskExecutor:
                 "--workers 0."
             )
         owners = sorted({worker.owner for worker in self._roster.those("taken")})
-        if (alone_s > _TOLD_WAITING_S or owners) and not self._told_waiting and not self._roster.those("new"):
+        getting_ready = bool(self._roster.those("new"))
+        if self._told_waiting or (getting_ready and self._source.local):
+            return
+        if alone_s > _TOLD_WAITING_S or (owners and not getting_ready):
             self._told_waiting = True
-            by_whom = f"its workers serve another study ({', '.join(owners)})" if owners else "no worker is free"
-            self._tell(f"{self._source.place}: {by_whom}; waiting for one")
+            nobody = "its workers are being examined" if getting_ready else "no worker is free"
+            why = f"its workers serve another study ({', '.join(owners)})" if owners else nobody
+            self._tell(f"{self._source.place}: {why}; waiting for one")
 
     def _take(self, note: dict[str, Any], hear: Callable[[Message], None]) -> None:
         match note["kind"]:
@@ -218,11 +223,14 @@ class DaskExecutor:
         self._roster.remove(worker.address)
         if worker.standing == "new":
             self._lost_at_start += 1
+            if not self._source.local:
+                self._tell(f"worker {worker} is gone before it could join")
         shut_down = note["kind"] == "closing" or note["expected"]
         reason = f"worker {worker} " + ("was shut down" if shut_down else "is gone")
         for attempt in self._attempts.values():
             if attempt.worker is worker and not attempt.is_here:
-                attempt.lose(_GONE if self._source.local else reason, blameless=shut_down)
+                unreached = not (attempt.begun or self._source.local)  # then the trial did nothing there
+                attempt.lose(_GONE if self._source.local else reason, blameless=shut_down or unreached)
 
     def _leave_to_other(self, note: dict[str, Any]) -> None:
         worker = self._roster.find(note["worker"])
@@ -232,7 +240,7 @@ class DaskExecutor:
     def _settle(self, note: dict[str, Any]) -> None:
         """A worker is ready for attempts, or is none for this study."""
         worker = self._roster.find(note["worker"])
-        if worker is None:
+        if worker is None or worker.standing not in ("new", "taken"):
             return
         worker.standing = "idle" if note["kind"] == "ready" else "refused"
         if worker.standing == "idle":
@@ -246,7 +254,9 @@ class DaskExecutor:
         self._refuse(worker, "; ".join(note["reasons"]))
 
     def _refuse(self, worker: Member, reason: str) -> None:
-        """Leaves a worker aside until it is started again."""
+        """Leaves a worker aside until it is started again; one that is gone by now need not be."""
+        if self._roster.find(worker.address) is not worker:
+            return
         is_last = worker.standing == "busy" or not self._ever_ready
         worker.standing = "refused"
         self._tell(f"worker {worker} is refused: {reason}")
@@ -259,8 +269,9 @@ class DaskExecutor:
             if not attempt.lost_because:
                 self._hand_over(connection, attempt)
         except Exception as error:
-            attempt.lose(f"worker {attempt.worker} could not be given it ({error})", blameless=True)
-            self._report("wake", attempt)
+            attempt.result = Promise()
+            attempt.result.set_exception(error)
+            self._report("over", attempt)
 
     def _hand_over(self, connection: Connection, attempt: Ongoing) -> None:
         job = attempt.job
@@ -308,8 +319,9 @@ class DaskExecutor:
             return
         worker = attempt.worker
         if attempt.was_never_made:
-            attempt.lose(f"worker {worker} serves another study", blameless=True)
-            worker.standing = "new"
+            why = f"could not be given it ({attempt.error})" if attempt.future is None else "serves another study"
+            attempt.lose(f"worker {worker} {why}", blameless=True)
+            worker.standing = "new"  # asked again, it may be gone
             self._connection.take_on(worker)
         elif attempt.was_killed:
             attempt.lose(_GONE)
@@ -356,3 +368,8 @@ class DaskExecutor:
     def _ask_to_leave(self) -> None:
         if self._connecting.done():
             self._connection.ask_to_leave(self._addresses("busy"))
+
+
+def _close(late: Promise[Connection]) -> None:
+    if late.exception() is None:
+        late.result().close()

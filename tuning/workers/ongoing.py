@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Future, KilledWorker
 
-from pneumo_core.errors import ConfigError, DivergedError, OutOfMemoryError, PneumoError
+from pneumo_core.errors import ConfigError, DivergedError, OutOfMemoryError, PneumoError, StoreError
 from tuning.attempt import AttemptLeftError, Job
 from tuning.executors import Finished, Left, Lost, Message, Raised
 from tuning.workers.roster import Member
@@ -66,8 +66,9 @@ class Ongoing:
 
     @property
     def was_never_made(self) -> bool:
-        """Whether a worker refused to make it: it serves another study by now, or Dask had it made twice."""
-        return isinstance(self.error, AttemptRepeatedError)
+        """Whether it did not reach a worker, or was refused there: for another study, or because Dask repeats it."""
+        unreached = self.future is None and self.error is not None and not isinstance(self.error, StoreError)
+        return unreached or isinstance(self.error, AttemptRepeatedError)
 
     @property
     def was_killed(self) -> bool:

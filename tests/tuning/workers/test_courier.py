@@ -20,7 +20,7 @@ class Worker:
 
     def run(self, address: str, function: Any, *arguments: Any) -> Any:
         """See `courier.Run`."""
-        more = {"dask_worker": self} if function.__name__ == "_put" else {}
+        more = {"dask_worker": self} if function.__name__ in ("_put", "_complete") else {}
         return function(*arguments, **more)
 
 
@@ -68,3 +68,25 @@ def test_a_disk_of_the_study_that_refuses_is_told_from_a_worker_that_is_gone(wor
     blocked = Job("t1", 1, {}, there)
     with pytest.raises(StoreError, match="cannot be written"):
         courier.fetch(worker.run, "tcp://there", str(there), blocked)
+
+
+def test_a_large_checkpoint_is_brought_in_pieces(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler answers nobody while it copies an argument; what an earlier try left behind is overwritten."""
+    monkeypatch.setattr(courier, "_PIECE_BYTES", 4)
+    job, scratch = _job(tmp_path, "t1", 2), courier.scratch_folder(worker, "c1")  # type: ignore[arg-type]
+    (job.checkpoints / "t1.1.npz").write_bytes(b"0123456789")
+    scratch.mkdir(parents=True)
+    (scratch / "t1.1.unfinished.npz").write_bytes(b"of an earlier try")
+    courier.bring(worker.run, "tcp://there", "c1", job)
+    assert [(path.name, path.read_bytes()) for path in scratch.iterdir()] == [("t1.1.npz", b"0123456789")]
+
+
+def test_a_disk_of_a_worker_that_refuses_is_told_from_a_worker_that_is_gone(worker: Worker, tmp_path: Path) -> None:
+    """The first is refused, the second asked again."""
+    job = _job(tmp_path, "t1", 2)
+    (job.checkpoints / "t1.1.npz").write_bytes(b"state")
+    Path(worker.local_directory).touch()
+    with pytest.raises(StoreError, match="cannot be written"):
+        courier.bring(worker.run, "tcp://there", "c1", job)

@@ -317,7 +317,7 @@ def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_the_last_checkpoint_is_here_before_the_result_counts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later rung may go on from it; if it cannot be fetched, the attempt is made again."""
+    """A later rung may go on from it; if that cannot be fetched, the attempt is made again, else it is over."""
     future = stage.begin(keep_state=True)
     stage.connection.say("saved", "t1", path="/scratch/t1.1.npz")
     future.set_result("scores")
@@ -329,13 +329,14 @@ def test_the_last_checkpoint_is_here_before_the_result_counts(stage: Stage, monk
         raise OSError("gone")
 
     monkeypatch.setattr(stage.connection, "run", refuse)
-    stage.heard.clear()
-    stage.executor.submit(stage.job("t2", keep_state=False))
-    stage.until(lambda: stage.executor._attempts["t2"].future is not None)
-    stage.connection.say("begun", "t2")
-    stage.connection.say("saved", "t2", path="/scratch/t2.1.npz")
-    stage.connection.futures[A].set_result("scores")
-    assert isinstance(stage.ends()[0], Finished)
+    for trial, keep_state in (("t2", False), ("t3", True)):
+        stage.heard.clear()
+        stage.executor.submit(stage.job(trial, keep_state=keep_state))
+        stage.until(lambda trial=trial: stage.executor._attempts[trial].future is not None)  # type: ignore[misc]
+        stage.connection.say("begun", trial)
+        stage.connection.say("saved", trial, path=f"/scratch/{trial}.1.npz")
+        stage.connection.futures[A].set_result("scores")
+        assert isinstance(stage.ends()[0], Lost if keep_state else Finished)
 
 
 def test_a_study_whose_own_disk_is_full_ends(stage: Stage) -> None:
@@ -347,3 +348,69 @@ def test_a_study_whose_own_disk_is_full_ends(stage: Stage) -> None:
     future.set_result("scores")
     with pytest.raises(StoreError, match=r"checkpoint .*t1\.1\.npz: cannot be written"):
         stage.ends()
+
+
+@pytest.mark.parametrize(("error", "standing"), [(StoreError("no space"), "refused"), (OSError("gone"), "new")])
+def test_a_checkpoint_that_does_not_reach_its_worker_is_not_sent_there_at_once_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception, standing: str
+) -> None:
+    """Without blame; a worker whose disk is full is refused, another is examined anew, and else may be gone."""
+
+    def fail(*arguments: Any) -> bytes:
+        raise error
+
+    (stage.folder / "t1.1.npz").write_bytes(b"state")
+    stage.connection.join(A, B)
+    stage.wait()
+    monkeypatch.setattr(stage.connection, "run", fail)
+    stage.executor.submit(stage.job("t1", attempt=2))
+    [lost] = stage.ends()
+    assert isinstance(lost, Lost)
+    assert lost.blameless
+    assert str(error) in lost.reason
+    assert stage.executor._roster.find(A).standing == standing  # type: ignore[union-attr]
+    assert stage.executor.room == 1
+
+
+def test_only_a_worker_that_waits_for_it_becomes_ready(stage: Stage) -> None:
+    """One that was examined twice gets no second attempt beside its first."""
+    stage.begin()
+    stage.connection.note({"kind": "ready", "worker": A})
+    stage.wait()
+    assert stage.executor.room == 0
+
+
+def test_a_worker_lost_before_it_began_is_no_sign_against_the_trial(stage: Stage) -> None:
+    """Machines may be taken away faster than two attempts are handed out."""
+    stage.connection.join(A)
+    stage.wait()
+    stage.executor.submit(stage.job())
+    stage.connection.note({"kind": "gone", "worker": A, "expected": False})
+    [lost] = stage.ends()
+    assert isinstance(lost, Lost)
+    assert lost.blameless
+
+
+def test_who_waits_long_for_workers_is_told_what_they_do(stage: Stage) -> None:
+    """Reading all images over a network takes minutes; a worker may also end over it, again and again."""
+    stage.connection.note({"kind": "arrived", "member": Member(A)})
+    stage.wait()
+    assert stage.told == []
+    stage.now = 11.0
+    stage.wait()
+    stage.wait()
+    stage.connection.note({"kind": "gone", "worker": A, "expected": False})
+    stage.wait()
+    examined = "tcp://far:8786: its workers are being examined; waiting for one"
+    assert stage.told == [examined, f"worker {A} is gone before it could join"]
+
+
+def test_a_connection_that_comes_after_the_end_is_closed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take on workers for nobody, as long as the process lives."""
+    closed: list[str] = []
+    monkeypatch.setattr(stage.connection, "close", lambda: closed.append("now"))
+    late: Promise[Any] = Promise()
+    stage.executor._connecting = late
+    stage.executor.close()
+    late.set_result(stage.connection)
+    assert closed == ["now"]
