@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,9 @@ class Program:
     code: Mapping[str, str]
 
 
+@functools.cache  # a worker lives long: what is installed anew meanwhile is not what it runs
 def program_here() -> Program:
-    """Returns the program of this process."""
+    """Returns the program of this process, as it was when first asked."""
     versions = package_versions()
     return Program(versions["python"], deciding_versions(versions), code_digests())
 
@@ -59,7 +61,9 @@ def refusals_of_program(here: Program, there: Program) -> list[str]:
         name for name in here.code.keys() | there.code.keys() if here.code.get(name) != there.code.get(name)
     )
     if differing:
-        lines.append(f"its program differs from the study's in {_some(differing)}; install the same version")
+        lines.append(
+            f"its program differs from the study's in {_some(differing)}; install the same version, and start it again"
+        )
     return lines
 
 

@@ -210,7 +210,7 @@ def _in_words(error: Exception) -> str:
     if lacking := re.search(r"No module named '([^']+)'", str(error)):
         return f"it lacks the module {lacking[1]}; install this program there, the same version"
     if isinstance(error, ImportError | AttributeError | TypeError):
-        return f"its program does not understand this one's ({error}); install the same version"
+        return f"its program does not understand this one's ({error}); install the same version, and start it again"
     return f"{type(error).__name__}: {error}"
 
 

@@ -29,8 +29,15 @@ def test_every_difference_is_named() -> None:
         "it runs Python 3.12.1, the study 3.11.7",
         "it has keras 3.14.0, the study 3.15.0",
         "it has numpy (not installed), the study 2.3.0",
-        "its program differs from the study's in tuning/trial.py; install the same version",
+        "its program differs from the study's in tuning/trial.py; install the same version, and start it again",
     ]
+
+
+def test_a_program_that_was_installed_anew_is_not_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was started before says what it has loaded, not what lies on its disk now."""
+    before = program_here()
+    monkeypatch.setattr("tuning.workers.admission.code_digests", lambda: {"tuning/trial.py": "new"})
+    assert program_here() == before
 
 
 @pytest.fixture
