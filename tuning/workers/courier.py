@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pneumo_core.errors import StoreError
 from tuning.attempt import Job
 from tuning.checkpoints import Checkpoints
 
+_SCRATCH = "checkpoints-"
 _PIECE_BYTES = 16_000_000  # what is sent as an argument holds up the scheduler and is copied there several times
 
 Run = Callable[..., Any]
@@ -22,7 +24,17 @@ Run = Callable[..., Any]
 
 def scratch_folder(worker: Worker, session: str) -> Path:
     """Returns where a worker keeps the checkpoints of one study's process, within the folder that Dask gave it."""
-    return Path(worker.local_directory) / f"checkpoints-{session}"
+    return Path(worker.local_directory) / f"{_SCRATCH}{session}"
+
+
+def clear_scratch(worker: Worker) -> None:
+    """Removes what studies left on a worker: it may live for months, and Dask cleans up when it ends.
+
+    Side effects:
+        Deletes files; what the disk refuses to delete stays.
+    """
+    for folder in Path(worker.local_directory).glob(f"{_SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def bring(run: Run, address: str, session: str, job: Job) -> None:

@@ -57,7 +57,7 @@ class Ongoing:
     def is_here(self) -> bool:
         """Whether its result was heard to the end and has arrived, with the last checkpoint."""
         saved = not self.unsaved and (self.saving is None or self.saving.done())
-        return self.result is not None and self.result.done() and saved
+        return self.over and self.result is not None and self.result.done() and saved
 
     @property
     def error(self) -> BaseException | None:

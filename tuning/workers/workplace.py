@@ -29,7 +29,7 @@ from tuning.workers.admission import (
     refusals_of_images,
     refusals_of_weights,
 )
-from tuning.workers.courier import scratch_folder
+from tuning.workers.courier import clear_scratch, scratch_folder
 
 if TYPE_CHECKING:
     from tuning.trial import TrialResult
@@ -98,6 +98,7 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
     def setup(self, worker: Worker) -> None:
         """Called by Dask in the worker's main thread."""
         self._worker = worker
+        clear_scratch(worker)  # what an attempt wrote that went on when its study had let go of the worker
         if self.session.local:  # a request to stop is for the study, which asks its workers to leave
             for number in _SHIELDED:
                 signal.signal(number, signal.SIG_IGN)
@@ -108,6 +109,8 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
         self.leaving.set()
         if worker.status in (Status.closing, Status.closing_gracefully):
             self.say(kind="closing", worker=worker.address)
+        else:
+            clear_scratch(worker)
 
     def open(self, setup: DataSetup) -> list[str]:
         """Makes the study's images ready; returns why this worker cannot serve it, one line each."""

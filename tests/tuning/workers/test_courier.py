@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.core import Status
 
 from pneumo_core.errors import StoreError
 from tuning.attempt import Job
 from tuning.workers import courier
+from tuning.workers.workplace import Session, Workplace
 
 
 class Worker:
     """The other end: runs functions in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.local_directory = str(folder)
+        self.local_directory, self.status = str(folder), Status.running
 
     def run(self, address: str, function: Any, *arguments: Any) -> Any:
         """See `courier.Run`."""
@@ -68,6 +70,16 @@ def test_a_disk_of_the_study_that_refuses_is_told_from_a_worker_that_is_gone(wor
     blocked = Job("t1", 1, {}, there)
     with pytest.raises(StoreError, match="cannot be written"):
         courier.fetch(worker.run, "tcp://there", str(there), blocked)
+
+
+def test_a_worker_keeps_nothing_of_studies_that_are_over(worker: Worker, tmp_path: Path) -> None:
+    """It may serve hundreds of them, with checkpoints of hundreds of MB; what is not ours stays."""
+    place: Any = Workplace(Session("c2", "me", local=False))
+    for study in ("c1", "c2"):
+        courier.scratch_folder(worker, study).mkdir(parents=True)  # type: ignore[arg-type]
+    (tmp_path / "worker" / "storage").mkdir()
+    place.teardown(worker)
+    assert [path.name for path in (tmp_path / "worker").iterdir()] == ["storage"]
 
 
 def test_a_large_checkpoint_is_brought_in_pieces(
