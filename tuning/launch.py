@@ -286,7 +286,15 @@ class _Run:
 
 def _refuse_early(settings: StudySettings) -> None:
     """What can be refused before any image is read."""
+    from tuning.tracking import absolute_uri
+
     refuse_unsuited(settings.space)
+    if settings.work.tracking_uri is not None:
+        absolute_uri(settings.work.tracking_uri)
+    if settings.work.cluster is not None:
+        from tuning.workers.source import source_of
+
+        source_of(settings.work)
     if settings.pruning != "none" and settings.space.algorithm == "hyperband":
         raise ConfigError("--pruning: Hyperband ends hopeless trials by itself; leave one of the two out.")
     if settings.name is not None:
@@ -345,6 +353,8 @@ def _workers(work: WorkSettings, tell: Tell, given: DaskExecutor | None = None) 
 
         given = DaskExecutor(source_of(work), work.trial_timeout_s, tell)
     try:
+        if given is not None and work.cluster is not None:
+            given.reach()  # before anything that takes long
         with _hearing_soon() if given is not None else contextlib.nullcontext():
             yield given
     finally:

@@ -48,11 +48,10 @@ class WorkSettings:
     def __post_init__(self) -> None:
         if self.trial_timeout_s is not None and not self.separate:
             raise ConfigError("--trial-timeout: needs a worker process that can be killed; give --workers 1 or more.")
-        if self.worker_memory_bytes is not None and (self.cluster is not None or not self.workers):
-            raise ConfigError(
-                "--worker-memory: is for worker processes on this machine; give --workers 1 or more, or limit the "
-                "cluster's own workers where they are started."
-            )
+        if self.worker_memory_bytes is not None and self.cluster is not None:
+            raise ConfigError("--worker-memory: is for this machine; limit a cluster's workers where they are started.")
+        if self.worker_memory_bytes is not None and not self.workers:
+            raise ConfigError("--worker-memory: needs a worker process that can be limited; give --workers 1 or more.")
 
     @property
     def separate(self) -> bool:

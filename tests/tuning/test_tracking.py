@@ -129,7 +129,7 @@ def test_an_experiment_made_by_another_study_meanwhile_is_used(tmp_path: Path, m
 
     monkeypatch.setattr(MlflowClient, "get_experiment_by_name", not_yet)
     assert (
-        Tracker(store, folder, None, "tiny")._experiment
+        Tracker(store, folder, None, "tiny")._connection.experiment
         == MlflowClient(embedded_uri(store)).get_experiment_by_name("tiny").experiment_id
     )
 
@@ -198,6 +198,8 @@ def test_addresses_mean_the_same_everywhere_and_keep_passwords(tmp_path: Path, m
     assert absolute_uri("sqlite:///rel.db") == f"sqlite:///{tmp_path}/rel.db"
     assert absolute_uri("sqlite:////abs.db") == "sqlite:////abs.db"
     assert absolute_uri("http://host:5000") == "http://host:5000"
+    with pytest.raises(TrackingError, match="expected an address like http://host:5000"):
+        absolute_uri("host:5000")
     address = "http://me:secret@host:5000"
     with pytest.raises(TrackingError) as refused, translated(f"MLflow at {address}"):
         raise OSError(f"{address} is down")
@@ -278,8 +280,8 @@ def test_every_filter_of_the_documentation_is_taken_and_finds_what_it_says(
     trials = set(record.trials)
     ours = trials | {"first"}  # other tests keep studies there too
     found = [{run.info.run_name for run in client.search_runs([experiment], query)} & ours for query in filters]
-    assert len(filters) == 8
-    assert found[:6] == [trials, {"first"}, {"t0001"}, trials, set(), set()]
+    assert len(filters) == 9
+    assert found[:7] == [trials, {"first"}, {"t0001"}, trials, set(), set(), set()]
 
 
 def test_runs_say_what_they_were(runs: dict[str, Run], finished: Finished) -> None:

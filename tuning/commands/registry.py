@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tuning.store import Store
 
 
+_ADVICE = "promote a trial with `tune promote`, or name an MLflow server with --tracking-uri"
+
+
 def registry(
     model: Annotated[str | None, typer.Argument(help="Name of the model; all of them if left out.")] = None,
     tracking_uri: TrackingOption = None,
@@ -36,7 +39,10 @@ def registry(
 
     opened, tell, mended = open_store(store).existing(), teller(), list[str]()
     if tracking_uri is None and not opened.database.exists() and model is None:
-        _print_nothing(f"nothing is registered in {opened.root} yet; promote a trial with `tune promote`.", as_json)
+        _print_nothing(
+            f"nothing is registered in {opened.root} yet; {_ADVICE}.",
+            as_json,
+        )
         return
     found = Registry.of_existing(opened, tracking_uri)
     with free_workbench(opened) as free:
@@ -50,7 +56,8 @@ def registry(
         print_json({"models": rows, "mended": mended, "busy": not free})
     elif not models:
         print(
-            f"nothing is registered at {redacted(found.uri)} yet; promote a trial with `tune promote`.", file=sys.stderr
+            f"nothing is registered at {redacted(found.uri)} yet; {_ADVICE}.",
+            file=sys.stderr,
         )
     for one in [] if as_json else models:
         _print_model(one, _refused(opened, one.name))

@@ -377,9 +377,8 @@ class Registry:
         with translated(f"MLflow registry at {self.uri}"):
             names = sorted(model.name for model in self._client.search_registered_models())
         if len(names) != 1:
-            have = (
-                f"there are {', '.join(names)}" if names else "none is registered yet; promote one with `tune promote`"
-            )
+            nothing = "none is registered here yet; promote one with `tune promote`, or name a server: --tracking-uri"
+            have = f"there are {', '.join(names)}" if names else nothing
             raise ModelError(f"expected --model NAME@ALIAS, because {have}.")
         return str(names[0])
 

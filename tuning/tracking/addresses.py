@@ -20,7 +20,15 @@ def embedded_uri(store: Store) -> str:
 
 
 def absolute_uri(uri: str) -> str:
-    """Returns the URI so that it means the same from every working directory: SQLite paths are made absolute."""
+    """Returns the URI so that it means the same from every working directory: SQLite paths are made absolute.
+
+    Raises:
+        TrackingError: if it is none.
+    """
+    if "://" not in uri and not uri.startswith("databricks"):
+        raise TrackingError(
+            f"--tracking-uri: expected an address like http://host:5000, or sqlite:///file.db, got {redacted(uri)}."
+        )
     scheme, _, path = uri.partition(":///")
     if scheme == "sqlite" and path and not path.startswith("/"):
         return f"sqlite:///{Path(path).resolve()}"

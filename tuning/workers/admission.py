@@ -104,13 +104,11 @@ def refusals_of_images(setup: DataSetup) -> list[str]:
             continue
         if hashlib.sha256(content).hexdigest() != digest:
             different.append(name)
-    counts = [f"{len(names):,} {what}" for names, what in ((missing, "missing"), (different, "different")) if names]
-    if not counts:
+    kinds = [(names, what) for names, what in ((missing, "missing"), (different, "different")) if names]
+    if not kinds:
         return []
-    return [
-        f"its images in {setup.root} are not the study's: of {len(setup.pool):,}, {' and '.join(counts)} "
-        f"({_some(missing + different)})"
-    ]
+    counts = " and ".join(f"{len(names):,} {what} ({_some(names)})" for names, what in kinds)
+    return [f"its images in {setup.root} are not the study's: of {len(setup.pool):,}, {counts}"]
 
 
 def refusals_of_weights(setup: DataSetup) -> list[str]:

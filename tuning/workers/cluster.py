@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import warnings
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client
@@ -33,8 +35,13 @@ class ClusterWorkers:
     local = False
 
     def __init__(self, address: str) -> None:
-        if not address.startswith(("tcp://", "tls://")):
+        if not _is_address(address):
             raise ConfigError(f"--cluster: expected an address like tcp://host:8786 or tls://host:8786, got {address}.")
+        if is_encrypted(address) and not dask.config.get("distributed.comm.tls.ca-file", None):
+            raise ConfigError(
+                f"--cluster {address}: needs certificates, and Dask's configuration names none; set "
+                "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, __CLIENT__CERT and __CLIENT__KEY (docs/deploy/tls.env.example)."
+            )
         self.place, self.caution, self._known = address, "", False
         if not is_encrypted(address) and not is_loopback(address):
             self.caution = (
@@ -52,8 +59,9 @@ class ClusterWorkers:
             except (OSError, TimeoutError) as error:
                 if not self._known or given_up():
                     raise WorkerError(
-                        f"no Dask scheduler answers at {self.place} ({error}); start one with `dask scheduler`, or "
-                        "look at the address: with certificates it begins with tls://."
+                        f"no Dask scheduler answers at {self.place} ({error}); start one with `dask scheduler`, look "
+                        "at the address (with certificates it begins with tls://), or make the trials here: --workers 1"
+                        "."
                     ) from error
                 time.sleep(_PAUSE_S)
                 continue
@@ -86,6 +94,13 @@ class ClusterWorkers:
                     return Client(self.place, timeout=_CONNECT_S, set_as_default=False)
         except (ValueError, TypeError, ImportError, RuntimeError) as error:  # no such port, certificates missing
             raise WorkerError(f"--cluster {self.place}: {error}") from error
+
+
+def _is_address(address: str) -> bool:
+    parts = urlsplit(address)
+    with contextlib.suppress(ValueError):  # the port is no number, or too high
+        return parts.scheme in ("tcp", "tls") and bool(parts.hostname) and bool(parts.port) and not parts.path
+    return False
 
 
 def is_encrypted(address: str) -> bool:

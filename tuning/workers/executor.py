@@ -67,13 +67,21 @@ class DaskExecutor:
         if source.caution:
             tell(source.caution)
 
+    def reach(self) -> None:
+        """Returns when there is a connection to the scheduler.
+
+        Raises:
+            WorkerError: if there can be none.
+        """
+        self._connecting.result()
+
     def open(self, setup: DataSetup) -> None:
         """Gives the workers, those to come included, what they need to know of the study.
 
         Raises:
             WorkerError: if there can be no workers.
         """
-        self._connecting.result()
+        self.reach()
         self._setup.set_result(setup)
         self._alone_since = self._clock()
 

@@ -63,7 +63,7 @@ def test_images_that_are_missing_or_different_are_named(setup: DataSetup) -> Non
     (setup.root / "train/NORMAL/1.jpeg").unlink()
     (setup.root / "train/NORMAL/3.jpeg").write_bytes(b"train/NORMAL/3.jpeG")
     [reason] = refusals_of_images(setup)
-    assert reason.endswith("of 5, 1 missing and 1 different (train/NORMAL/1.jpeg, train/NORMAL/3.jpeg)")
+    assert reason.endswith("of 5, 1 missing (train/NORMAL/1.jpeg) and 1 different (train/NORMAL/3.jpeg)")
 
 
 def test_a_worker_without_the_folder_is_told_how_to_name_its_own(setup: DataSetup) -> None:

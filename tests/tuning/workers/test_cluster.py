@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask
 import pytest
 from service import free_port
 
@@ -9,7 +10,10 @@ from pneumo_core.errors import ConfigError, WorkerError
 from tuning.workers.cluster import ClusterWorkers
 
 
-@pytest.mark.parametrize("address", ["localhost:8786", "http://node1:8786", "8786", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8786", "http://node1:8786", "8786", "", "tcp://node1", "tcp://node1:eight", "tcp://node1:99999"],
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     """With an example of one."""
     with pytest.raises(ConfigError, match="expected an address like tcp://host:8786"):
@@ -29,9 +33,16 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 )
 def test_an_open_connection_is_cautioned_of(address: str, is_open: bool) -> None:
     """Beyond this machine, unless it is encrypted: Dask runs what it is sent."""
-    caution = ClusterWorkers(address).caution
+    with dask.config.set({"distributed.comm.tls.ca-file": "ca.pem"}):
+        caution = ClusterWorkers(address).caution
     assert bool(caution) == is_open
     assert not is_open or address in caution
+
+
+def test_encryption_needs_certificates() -> None:
+    """How Dask is told of them is said, rather than what its sockets lack."""
+    with pytest.raises(ConfigError, match="DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
+        ClusterWorkers("tls://10.0.0.1:8786")
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
