@@ -109,7 +109,7 @@ class Stage:
 
         monkeypatch.setattr(Connection, "make", make)
         self.executor = DaskExecutor(self.source, timeout_s, self.told.append, clock=lambda: self.now)  # type: ignore[arg-type]
-        self.executor._connecting.result(5)
+        self.executor._connecting.result(30)
 
     @property
     def connection(self) -> FakeConnection:
@@ -136,7 +136,7 @@ class Stage:
 
     def until(self, enough: Callable[[], bool]) -> None:
         """The same until something holds, that threads do."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not enough():
             assert time.monotonic() < deadline
             self.wait()
