@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -87,13 +88,16 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
         session: of the study's process.
         leaving: set when attempts shall be left.
         begun: attempts that were taken up, by trial and number.
+        at_work: an attempt is being made.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.leaving = threading.Event()
         self.begun: set[tuple[str, int]] = set()
+        self.at_work = False
         self._data: TrialData | None = None
+        self._left = False
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask in the worker's main thread."""
@@ -107,10 +111,17 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker is let go, or closes."""
         self.leaving.set()
+        self._left = True
+        self.clear_away()
         if worker.status in (Status.closing, Status.closing_gracefully):
             self.say(kind="closing", worker=worker.address)
         else:
             clear_scratch(worker)
+
+    def clear_away(self) -> None:
+        """Removes the study's checkpoints from this worker, when it has left the study and its last attempt."""
+        if self._left and not self.at_work and not self.session.local:
+            shutil.rmtree(scratch_folder(self._worker, self.session.id), ignore_errors=True)
 
     def open(self, setup: DataSetup) -> list[str]:
         """Makes the study's images ready; returns why this worker cannot serve it, one line each."""
@@ -206,9 +217,12 @@ def make_attempt(session: Session, attempt: Callable[..., TrialResult], job: Job
         place.say(kind="epoch", epoch=epoch, metrics=metrics, usage=meter.read(), **mark)
 
     place.say(kind="begun", **mark)
+    place.at_work = True
     try:
         return attempt(job, place.data, report, place.leaving.is_set, **told)
     finally:
+        place.at_work = False
+        place.clear_away()
         place.say(kind="ended", **mark)
 
 
