@@ -81,6 +81,7 @@ def test_a_promotion_killed_at_any_moment_is_mended(store: Store, promoter: Prom
     assert registry.tags(registry.find("fragile"))["pneumo.replaces"] == "1"
 
 
+@pytest.mark.slow
 def test_two_promotions_at_once_come_one_after_the_other(store: Store, promoter: Promoter) -> None:
     """The second waits, says so, and replaces the first."""
     before = promoter.said

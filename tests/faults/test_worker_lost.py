@@ -46,7 +46,7 @@ def test_killed_and_hanging_workers_change_no_score(
                 os.kill(pid, sign)
                 disturbed.append(pid)
 
-    work = WorkSettings(trial_timeout_s=20)
+    work = WorkSettings(trial_timeout_s=20, plots=False)
     result = launch_study(_settings(space, images, tmp_path, work), disturb)
     assert len(set(disturbed)) == 2
     assert plain(result.record) == plain(undisturbed)

@@ -693,7 +693,7 @@ def test_another_server_does_not_get_half_a_study(drama: Drama, tmp_path: Path, 
     tracker = Tracker(drama.store, drama.folder, f"sqlite:///{elsewhere}", "tiny", must_answer=False)
     projection = Projection(drama.folder, tracker, drama.announce, told.append, pauses_s=QUICK)
     projection.start()
-    assert not projection.finish(0.5)
+    assert not projection.finish(2.0)
     assert "does not have the runs of this study" in told[0]
     assert sync_study(drama.store, "s", None, told.append)
     assert drama.run("t0002").info.status == "FINISHED"

@@ -219,7 +219,7 @@ def test_without_a_port_the_next_free_one_is_taken(monkeypatch: pytest.MonkeyPat
     [
         ("ftp://somebody:***@there", "no address"),
         ("sqlite:////nowhere/mlflow.db", "no such database"),
-        ("./mlruns", "no address"),
+        ("./mlruns", "expected an address"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, uri: str, words: str, no_start: None) -> None:
