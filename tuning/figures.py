@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from scipy import special
+from threadpoolctl import threadpool_limits
 
 from pneumo_core import plots
 from pneumo_core.operating_point import OperatingPoint
@@ -33,13 +34,14 @@ def draw_plots(folder: Path, best_epoch: int, class_names: tuple[str, str]) -> N
     calibrated = scores.assign(probability=special.expit(scores["logit"] / point.temperature))
     unfinished = folder / "plots.unfinished"
     unfinished.mkdir(exist_ok=True)
-    figures: dict[str, Any] = {
-        "history": plots.plot_history(history, best_epoch),
-        "roc": plots.plot_roc(scores, point),
-        "precision_recall": plots.plot_precision_recall(scores, point),
-        "confusion_matrix": plots.plot_confusion(calibrated, class_names, point.threshold),
-        "calibration": plots.plot_calibration(scores, operating_point=point),
-    }
-    for name, figure in figures.items():
-        plots.save(figure, unfinished / f"{name}.png")
+    with threadpool_limits(1):  # the other processors are training
+        figures: dict[str, Any] = {
+            "history": plots.plot_history(history, best_epoch),
+            "roc": plots.plot_roc(scores, point),
+            "precision_recall": plots.plot_precision_recall(scores, point),
+            "confusion_matrix": plots.plot_confusion(calibrated, class_names, point.threshold),
+            "calibration": plots.plot_calibration(scores, operating_point=point),
+        }
+        for name, figure in figures.items():
+            plots.save(figure, unfinished / f"{name}.png")
     unfinished.rename(folder / "plots")

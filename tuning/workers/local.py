@@ -23,6 +23,7 @@ _CONFIGURATION = {
     "distributed.scheduler.worker-ttl": None,  # a worker may hold its interpreter for minutes; the timeout is ours
     "distributed.admin.tick.limit": "1h",  # and needs no warning about it
     "distributed.comm.retry.count": 0,
+    "distributed.worker.profile.enabled": False,  # it would look at every thread 100 times a second
 }
 
 
