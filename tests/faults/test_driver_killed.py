@@ -22,8 +22,11 @@ TUNE = Path(sys.executable).parent / "tune"
 
 
 def _start(*words: object, log: Path) -> subprocess.Popen[bytes]:
+    def hear_ctrl_c() -> None:  # tests that were started in the background do not, nor do their children
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with log.open("ab") as file:
-        return subprocess.Popen([str(TUNE), *map(str, words)], stdout=file, stderr=file)
+        return subprocess.Popen([str(TUNE), *map(str, words)], stdout=file, stderr=file, preexec_fn=hear_ctrl_c)
 
 
 def _wait_for(journal: Path, text: str) -> None:
