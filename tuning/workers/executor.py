@@ -141,8 +141,8 @@ class DaskExecutor:
             connection = self._connecting.result()
             if not self._source.local:
                 connection.let_go(self._addresses("new", "idle", "busy"))
-            self._source.close()
             connection.close()
+            self._source.close()
 
     @property
     def _connection(self) -> Connection:

@@ -115,8 +115,6 @@ class Workplace(WorkerPlugin):  # type: ignore[misc]  # Dask has no type informa
         self.clear_away()
         if worker.status in (Status.closing, Status.closing_gracefully):
             self.say(kind="closing", worker=worker.address)
-        else:
-            clear_scratch(worker)
 
     def clear_away(self) -> None:
         """Removes the study's checkpoints from this worker, when it has left the study and its last attempt."""

@@ -11,7 +11,6 @@ from distributed.core import Status
 from pneumo_core.errors import StoreError
 from tuning.attempt import Job
 from tuning.workers import courier
-from tuning.workers.workplace import Session, Workplace
 
 
 class Worker:
@@ -72,13 +71,12 @@ def test_a_disk_of_the_study_that_refuses_is_told_from_a_worker_that_is_gone(wor
         courier.fetch(worker.run, "tcp://there", str(there), blocked)
 
 
-def test_a_worker_keeps_nothing_of_studies_that_are_over(worker: Worker, tmp_path: Path) -> None:
+def test_what_earlier_studies_left_at_a_worker_is_cleared_away(worker: Worker, tmp_path: Path) -> None:
     """It may serve hundreds of them, with checkpoints of hundreds of MB; what is not ours stays."""
-    place: Any = Workplace(Session("c2", "me", local=False))
     for study in ("c1", "c2"):
         courier.scratch_folder(worker, study).mkdir(parents=True)  # type: ignore[arg-type]
     (tmp_path / "worker" / "storage").mkdir()
-    place.teardown(worker)
+    courier.clear_scratch(worker)  # type: ignore[arg-type]
     assert [path.name for path in (tmp_path / "worker").iterdir()] == ["storage"]
 
 
