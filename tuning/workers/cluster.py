@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from distributed import Client
 from pneumo_core.errors import ConfigError, WorkerError
 from tuning.workers.errands import errand
 from tuning.workers.roster import Member
+from tuning.workers.source import silence_dask
 
 _CONNECT_S = 10.0
 _PAUSE_S = 1.0
@@ -51,8 +51,7 @@ class ClusterWorkers:
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
-        for name in ("distributed", "distributed.client"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what a user should know is told in our words
+        silence_dask()
         while True:
             try:
                 client = self._client()

@@ -17,6 +17,7 @@ from pneumo_core.errors import WorkerError
 from tuning.usage import private_memory_bytes
 from tuning.workers.resources import environments, gpus_here
 from tuning.workers.roster import Member
+from tuning.workers.source import silence_dask
 
 _CONFIGURATION = {
     "distributed.scheduler.allowed-failures": 0,
@@ -47,6 +48,7 @@ class LocalWorkers:
 
     def connect(self, given_up: Callable[[], bool]) -> Client:
         """See `WorkerSource`."""
+        silence_dask()
         try:
             with dask.config.set(_CONFIGURATION):
                 self._cluster = _cluster(environments(self._count, gpus_here()))

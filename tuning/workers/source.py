@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -42,6 +43,16 @@ class WorkerSource(Protocol):
 
     def close(self) -> None:
         """Ends what was started."""
+
+
+def silence_dask() -> None:
+    """Leaves out what Dask would say in this process: what a user should know is told in our words.
+
+    Side effects:
+        Sets the levels of Dask's loggers.
+    """
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def source_of(work: WorkSettings) -> WorkerSource:
