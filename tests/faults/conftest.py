@@ -7,25 +7,11 @@ from pathlib import Path
 
 import made_once
 import pytest
+from studies import SPACE
 
 from pneumo_core.phantom_set import write_phantoms
 from tuning.api import run_study
 from tuning.record import StudyRecord
-
-SPACE = """\
-name: fragile
-trials: 5
-epochs: 8
-confirm: {top: 1, seeds: 1, folds: 2}
-fixed: {weights: random, image_size: 32, pixel_scaling: unit, pooling: average, batch_size: 4, patience: 0}
-parameters:
-  head_units: {type: choice, values: [16, 32, 64], ordered: true}
-  dropout: {type: float, min: 0.0, max: 0.5, step: 0.25}
-  unfrozen_layers: {type: choice, values: [0, 1], ordered: true}
-  learning_rate: {type: float, min: 1.0e-3, max: 1.0e-2, log: true}
-start_with:
-  - {head_units: 64, dropout: 0.25, unfrozen_layers: 1, learning_rate: 2.0e-3}
-"""
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, attempt_process, beginning_with
-from conftest import SPACE
 from deployment import deployed
 from running_study import RunningStudy
-from studies import ends, plain
+from studies import SPACE, ends, plain
 
 from tuning.events import AttemptFailed, TrialCompleted
 from tuning.journal import read_journal
